@@ -1,0 +1,98 @@
+"""The reference rollout: plain torch, differentiable by autograd to every order. Every kernel must equal it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from eqnets.errors import NotConverged
+from eqnets.system.kernels.equilibrium import newton
+from eqnets.system.lfr import LFR
+from eqnets.system.nonlinearity import Activation, PerNeuron
+
+_BLOCK = 8
+
+
+def rollout(lfr: LFR, u: Tensor, x0: Tensor, acyclic: bool, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Roll the LFR out in time.
+
+    Args:
+        lfr: a discrete LFR in the dtype of u.
+        u: (batch, time, nu).
+        x0: (batch, nx).
+        acyclic: whether D11 is strictly lower triangular.
+        tolerance: the residual of the equilibrium, where it has to be solved for.
+
+    Returns:
+        y (batch, time, ny) and the state after the last sample (batch, nx).
+    """
+    to_v = u @ lfr.D12.mT + lfr.bv
+    to_x = u @ lfr.B2.mT + lfr.bx
+    x, states, neurons = x0, [], []
+    w = torch.zeros_like(to_v[:, 0]) if u.shape[1] else None
+    for v_t, x_t in zip(to_v.unbind(1), to_x.unbind(1), strict=True):
+        b = v_t + x @ lfr.C1.mT
+        w = _acyclic(lfr.activation, lfr.D11, b) if acyclic else _full(lfr.activation, lfr.D11, b, w, tolerance)
+        states.append(x)
+        neurons.append(w)
+        x = x_t + x @ lfr.A.mT + w @ lfr.B1.mT
+    y = u @ lfr.D22.mT + lfr.by
+    if states:
+        y = y + torch.stack(states, 1) @ lfr.C2.mT + torch.stack(neurons, 1) @ lfr.D21.mT
+    return y, x
+
+
+def _acyclic(activation: Activation, D11: Tensor, b: Tensor) -> Tensor:
+    """Block substitution; inside a block of k neurons the k sweeps are exact, since the block is nilpotent."""
+    pieces: list[Tensor] = []
+    for start in range(0, b.shape[-1], _BLOCK):
+        block = slice(start, min(start + _BLOCK, b.shape[-1]))
+        phi = PerNeuron(activation.parts[block]) if isinstance(activation, PerNeuron) else activation
+        c = b[:, block]
+        if pieces:
+            c = c + torch.cat(pieces, -1) @ D11[block, :start].mT
+        w = phi.value(c)
+        for _ in range(c.shape[-1] - 1):
+            w = phi.value(c + w @ D11[block, block].mT)
+        pieces.append(w)
+    return torch.cat(pieces, -1) if pieces else b
+
+
+def _full(activation: Activation, D11: Tensor, b: Tensor, start: Tensor | None, tolerance: float) -> Tensor:
+    """Solve without gradients, then attach them by two differentiable Newton steps.
+
+    One Newton step from the solution has the exact first derivative, and each further step doubles the order that is
+    exact: two of them suffice for gradients of gradients.
+    """
+    with torch.no_grad():
+        w0 = torch.zeros_like(b) if start is None else start.detach()
+        _, w, residual, _ = newton(activation, D11.detach(), b.detach(), w0, tolerance)
+        require_converged(residual, w, tolerance)
+    identity = torch.eye(D11.shape[0], dtype=D11.dtype, device=D11.device)
+    for _ in range(2):
+        v = b + w @ D11.mT
+        jacobian = identity - activation.derivative(v)[:, :, None] * D11
+        w = w - torch.linalg.solve(jacobian, (w - activation.value(v))[:, :, None])[:, :, 0]
+    return w
+
+
+def require_converged(residual: Tensor, w: Tensor, tolerance: float) -> None:
+    """Raise where the equilibrium was not found.
+
+    Args:
+        residual: (batch,) max |w − φ(v)|.
+        w: (batch, nv).
+        tolerance: the tolerance, relative to 1 + max |w|.
+
+    Raises:
+        NotConverged: a finite sample's residual is above the tolerance; the message says which.
+    """
+    failed = residual > 10 * tolerance * (1 + w.abs().amax(-1))
+    if bool(failed.any()):
+        which = torch.nonzero(failed).flatten().tolist()
+        raise NotConverged(
+            f"the equilibrium w = φ(D11 w + b) was not found for samples {which[:8]}{'…' if len(which) > 8 else ''} of "
+            f"the batch: the largest residual is {float(residual.max()):.3g}. Check that the model is well posed "
+            "(eqnets.certify(WellPosed(), lfr)), or use an acyclic D11.",
+            status=residual.detach(),
+        )

@@ -1,0 +1,174 @@
+"""Roll an LFR out in time, with gradients; and linearise it at an operating point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, overload
+
+import torch
+from torch import Tensor
+
+from eqnets.errors import InputError
+from eqnets.system.kernels import adjoint, reference
+from eqnets.system.lfr import LFR
+from eqnets.system.lti import LTI
+from eqnets.system.witness import Witness
+
+METHODS = ("auto", "reference")
+
+
+@dataclass(frozen=True)
+class SimulationInfo:
+    """What a simulation did.
+
+    Args:
+        method: the kernel that ran.
+        status: `"explicit"` (w follows by substitution, no tolerance) or `"solved"` (an equilibrium per step).
+        steps: the most sweeps or Newton steps at any time step; None where the kernel does not count them.
+        residual: (batch,) the largest |w − φ(v)| over time; None where nothing was solved for.
+        bound: a proved error bound, where one is known; this version proves none.
+    """
+
+    method: str
+    status: str
+    steps: int | None
+    residual: Tensor | None
+    bound: Tensor | None = None
+
+
+@overload
+def simulate(
+    lfr: LFR, u: Tensor, x0: Tensor | None = None, method: str = "auto", witness: Witness | None = None,
+    atol: float = 1e-6, *, return_info: Literal[False] = False,
+) -> tuple[Tensor, Tensor]: ...  # fmt: skip
+@overload
+def simulate(
+    lfr: LFR, u: Tensor, x0: Tensor | None = None, method: str = "auto", witness: Witness | None = None,
+    atol: float = 1e-6, *, return_info: Literal[True],
+) -> tuple[Tensor, Tensor, SimulationInfo]: ...  # fmt: skip
+def simulate(
+    lfr: LFR, u: Tensor, x0: Tensor | None = None, method: str = "auto", witness: Witness | None = None,
+    atol: float = 1e-6, *, return_info: bool = False,
+) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, SimulationInfo]:  # fmt: skip
+    """Simulate x⁺ = A x + B1 w + B2 u + bx, w = φ(C1 x + D11 w + D12 u + bv), y = C2 x + D21 w + D22 u + by.
+
+    y_t is computed from x_t, and x_last is the state after the last sample, so that a record can be continued.
+    Gradients reach every block, u and x0; the default kernel is exact to second order, the reference to every order.
+
+    Args:
+        lfr: a discrete LFR, in the dtype and on the device of u.
+        u: the input, (batch, time, nu).
+        x0: the initial state, (batch, nx) or (nx,) for all; None is zero.
+        method: `"auto"` (the fast kernel) or `"reference"` (plain autograd; also for torch.func transforms).
+        witness: not used by these methods; later kernels take a proved rate from it.
+        atol: the residual to which a full D11 is solved, relative to 1 + max |w|; tightened to 1e-12 in float64. A
+            strictly lower triangular D11 is exact and has no tolerance.
+        return_info: also return a `SimulationInfo`.
+
+    Returns:
+        y (batch, time, ny), x_last (batch, nx), and the info if asked for.
+
+    Raises:
+        InputError: a wrong shape or dtype, a continuous LFR, an unknown method.
+        NotConverged: an equilibrium was not found to `atol`.
+    """
+    del witness
+    x = _check(lfr, u, x0, method)
+    acyclic = lfr.is_acyclic
+    tolerance = min(atol, 1e-12) if u.dtype == torch.float64 else max(atol, 4 * torch.finfo(u.dtype).eps)
+    statistics: dict = {}
+    if method == "reference":
+        y, x_last = reference.rollout(lfr, u, x, acyclic, tolerance)
+    else:
+        y, x_last, statistics = adjoint.rollout(lfr, u, x, acyclic, tolerance)
+    if not return_info:
+        return y, x_last
+    solved = not acyclic
+    return y, x_last, SimulationInfo(
+        method="reference" if method == "reference" else "adjoint",
+        status="solved" if solved else "explicit",
+        steps=statistics.get("steps"),
+        residual=statistics.get("residual") if solved else None,
+    )  # fmt: skip
+
+
+def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str) -> Tensor:
+    if method not in METHODS:
+        raise InputError(f"there is no method '{method}' for simulate; choose one of {', '.join(METHODS)}.")
+    if lfr.dt is None:
+        raise InputError("this LFR is in continuous time; discretise it first: eqnets.discretise(lfr, dt, 'midpoint').")
+    if not isinstance(u, Tensor) or u.ndim != 3 or u.shape[2] != lfr.nu:
+        got = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
+        raise InputError(f"u must be a tensor (batch, time, nu={lfr.nu}); got {got}. For one record use u[None].")
+    if u.dtype != lfr.dtype or u.device != lfr.device:
+        raise InputError(
+            f"u is {u.dtype} on {u.device}, but the LFR is {lfr.dtype} on {lfr.device}; convert one, for example "
+            "lfr.to(u)."
+        )
+    if x0 is None:
+        return u.new_zeros(u.shape[0], lfr.nx)
+    if x0.shape == (lfr.nx,):
+        x0 = x0.expand(u.shape[0], lfr.nx)
+    if x0.shape != (u.shape[0], lfr.nx) or x0.dtype != u.dtype:
+        raise InputError(
+            f"x0 must be (batch={u.shape[0]}, nx={lfr.nx}) or ({lfr.nx},) in {u.dtype}; got {tuple(x0.shape)} in {x0.dtype}."
+        )
+    return x0
+
+
+def linearise(lfr: LFR, x: Tensor | None = None, u: Tensor | None = None) -> LTI:
+    """The linear system of small deviations about an operating point (x, u).
+
+    With J = diag φ'(v) and S = (I − J D11)⁻¹ J: A + B1 S C1, B2 + B1 S D12, C2 + D21 S C1, D22 + D21 S D12.
+
+    Args:
+        lfr: a discrete LFR.
+        x: (nx,) the state; None is zero.
+        u: (nu,) the input; None is zero.
+
+    Returns:
+        The linearisation, float64.
+
+    Raises:
+        InputError: a continuous LFR, or a wrong shape.
+    """
+    if lfr.dt is None:
+        raise InputError("this LFR is in continuous time; discretise it first: eqnets.discretise(lfr, dt, 'midpoint').")
+    lfr = lfr.detach().to("cpu", torch.float64)
+    x = torch.zeros(lfr.nx, dtype=torch.float64) if x is None else x.to(torch.float64)
+    u = torch.zeros(lfr.nu, dtype=torch.float64) if u is None else u.to(torch.float64)
+    if x.shape != (lfr.nx,) or u.shape != (lfr.nu,):
+        raise InputError(f"an operating point has x ({lfr.nx},) and u ({lfr.nu},); got {tuple(x.shape)}, {tuple(u.shape)}.")
+    S = gain_of_neurons(lfr, x, u)
+    return LTI(
+        lfr.A + lfr.B1 @ S @ lfr.C1, lfr.B2 + lfr.B1 @ S @ lfr.D12,
+        lfr.C2 + lfr.D21 @ S @ lfr.C1, lfr.D22 + lfr.D21 @ S @ lfr.D12, lfr.dt,
+    )  # fmt: skip
+
+
+def gain_of_neurons(lfr: LFR, x: Tensor, u: Tensor) -> Tensor:
+    """S = (I − J D11)⁻¹ J at an operating point: how w answers to its argument.
+
+    Args:
+        lfr: the system.
+        x: (nx,) the state.
+        u: (nu,) the input.
+
+    Returns:
+        S (nv, nv).
+    """
+    w = neurons_at(lfr, x[None], u[None])
+    v = lfr.C1 @ x + lfr.D11 @ w[0] + lfr.D12 @ u + lfr.bv
+    J = lfr.activation.derivative(v)
+    return torch.linalg.solve(torch.eye(lfr.nv, dtype=v.dtype) - J[:, None] * lfr.D11, torch.diag(J))
+
+
+def neurons_at(lfr: LFR, x: Tensor, u: Tensor) -> Tensor:
+    """The neurons w (batch, nv) at states x (batch, nx) and inputs u (batch, nu), without gradients."""
+    probe = lfr.replace(
+        C2=torch.zeros(lfr.nv, lfr.nx, dtype=lfr.dtype), D21=torch.eye(lfr.nv, dtype=lfr.dtype),
+        D22=torch.zeros(lfr.nv, lfr.nu, dtype=lfr.dtype), by=torch.zeros(lfr.nv, dtype=lfr.dtype),
+        y_names=None, y_units=None,
+    )  # fmt: skip
+    with torch.no_grad():
+        return simulate(probe, u[:, None], x)[0][:, 0]
