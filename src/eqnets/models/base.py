@@ -1,0 +1,141 @@
+"""The one implementation behind every recurrent equilibrium network: parameters, explicit system, witness, rollout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from eqnets.errors import InputError
+from eqnets.models import direct
+from eqnets.models.inverse import free_parameters
+from eqnets.models.start import Start, random_start
+from eqnets.system import nonlinearity
+from eqnets.system.lfr import LFR
+from eqnets.system.nonlinearity import Activation
+from eqnets.system.simulate import simulate
+from eqnets.system.witness import Supply, Witness
+
+_BIASES = ("bx", "bv", "by")
+
+
+class REN(nn.Module):
+    """A recurrent equilibrium network. A promise is a subclass: it says which supply (if any) the system must keep.
+
+    The parameters are free; `explicit()` maps them to a system that keeps the promise whatever their values, always in
+    float64. `eps` is a buffer, so that a state_dict restores the system exactly.
+    """
+
+    eps: Tensor
+
+    def __init__(
+        self, nu: int, nx: int, nv: int, ny: int, rate: float, activation: str | Activation, acyclic: bool,
+        *, eps: float, bias: bool, generator: torch.Generator | None, dtype: torch.dtype | None, dt: float,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        for name, value in (("nu", nu), ("nx", nx), ("nv", nv), ("ny", ny)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InputError(f"{name} must be a whole number, zero or more; got {value!r}.")
+        if not 0 < float(rate) <= 1:
+            raise InputError(f"rate must lie in (0, 1], 1 being the weakest promise; got {rate}.")
+        if not 0 < float(eps) < math.inf:
+            raise InputError(f"eps must be a small positive number; got {eps}.")
+        if not 0 < float(dt) < math.inf:
+            raise InputError(f"dt must be a positive number of seconds; got {dt}.")
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"the parameters' dtype must be torch.float32 or torch.float64; got {dtype}.")
+        self.nu, self.nx, self.nv, self.ny = nu, nx, nv, ny
+        self.rate, self.acyclic, self.bias, self.dt = float(rate), bool(acyclic), bool(bias), float(dt)
+        self.activation = _admitted(activation, nv)
+        start = random_start(
+            nu, nx, nv, ny, rate=self.rate, gamma=self._gain(), activation=self.activation, dt=self.dt,
+            generator=generator,
+        )  # fmt: skip
+        free, eps = self._free(start, float(eps))
+        for name, value in free.items():
+            self.register_parameter(name, nn.Parameter(value.to(dtype)))
+        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+
+    def _gain(self) -> float | None:
+        """The gain bound γ, or None where no gain is promised."""
+        return None
+
+    def _supply(self, device: torch.device | None = None) -> Supply | None:
+        """The supply that the promise is about, float64, or None."""
+        del device
+        return None
+
+    def _free(self, start: Start, eps: float) -> tuple[dict[str, Tensor], float]:
+        free, eps = free_parameters(
+            start.lfr, start.P, start.Lambda, self.rate, self._supply(), eps, self.acyclic
+        )  # fmt: skip
+        return {name: value for name, value in free.items() if self.bias or name not in _BIASES}, eps
+
+    def _adopt(self, start: Start, eps: float) -> Self:
+        """Take over the free parameters of an explicit system."""
+        free, eps = self._free(start, eps)
+        with torch.no_grad():
+            for name, value in free.items():
+                self.get_parameter(name).copy_(value)
+            self.eps.fill_(eps)
+        return self
+
+    def _build(self) -> direct.Built:
+        device = self.eps.device
+        return direct.build(dict(self.named_parameters(recurse=False)), self.rate, self.eps, self._supply(device))
+
+    def explicit(self) -> LFR:
+        """The system that the parameters stand for: float64, differentiable with respect to the parameters."""
+        return LFR(**self._build().blocks, activation=self.activation, dt=self.dt)
+
+    @torch.no_grad()
+    def witness(self) -> Witness:
+        """P = EᵀcP⁻¹E and Λ, which prove the promise for `explicit()`, with the supply that they prove; float64."""
+        built = self._build()
+        return Witness(built.storage(), built.Lambda.clone(), self._supply(self.eps.device))
+
+    def forward(self, u: Tensor, x0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Simulate in the dtype of u.
+
+        Args:
+            u: the input, (batch, time, nu).
+            x0: the initial state, (batch, nx) or (nx,); None is zero.
+
+        Returns:
+            y (batch, time, ny), y_t from x_t, and the state after the last sample, (batch, nx).
+
+        Raises:
+            InputError: a wrong shape or dtype.
+        """
+        if not isinstance(u, Tensor) or not u.is_floating_point():
+            raise InputError("u must be a floating-point tensor (batch, time, nu).")
+        return simulate(self.explicit().to(u.dtype), u, x0)
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""
+        gamma = self._gain()
+        return {
+            "nu": self.nu, "nx": self.nx, "nv": self.nv, "ny": self.ny, **({} if gamma is None else {"gamma": gamma}),
+            "rate": self.rate, "activation": self.activation.name, "acyclic": self.acyclic, "bias": self.bias,
+            "dt": self.dt,
+        }  # fmt: skip
+
+    def extra_repr(self) -> str:
+        """The settings, as `print(module)` shows them."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+
+
+def _admitted(activation: str | Activation, nv: int) -> Activation:
+    """The activation, if its slope lies in [0, 1]: what the inequality presumes."""
+    found = nonlinearity.get(activation)
+    low, high = found.slopes(nv)
+    if bool((low < 0).any()) or bool((high > 1).any()):
+        raise InputError(
+            f"a recurrent equilibrium network needs activations whose slope lies in [0, 1], but '{found.name[:60]}' has "
+            f"slopes in [{float(low.min()):g}, {float(high.max()):g}]. Scale it: with w̃ = w/{float(high.max()):g} and "
+            "B1, D11, D21 multiplied by the same number the system stays the same (for v − sin v: use (v − sin v)/2)."
+        )
+    return found
