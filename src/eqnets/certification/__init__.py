@@ -1,0 +1,17 @@
+"""Claims about LFRs, and the evidence for them: certify, save, verify."""
+
+from eqnets.certification.artefact import Certificate, verify
+from eqnets.certification.certify import certify
+from eqnets.certification.claim import Claim, Contracting, Labels, Lipschitz, PairGain, WellPosed
+
+__all__ = [
+    "Certificate",
+    "Claim",
+    "Contracting",
+    "Labels",
+    "Lipschitz",
+    "PairGain",
+    "WellPosed",
+    "certify",
+    "verify",
+]

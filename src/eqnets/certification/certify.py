@@ -1,0 +1,105 @@
+"""The verb: a claim about an LFR, and either a certificate or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from eqnets.certification.artefact import Certificate
+from eqnets.certification.claim import Claim, Contracting, Labels, Lipschitz, WellPosed
+from eqnets.certification.enclosure import Array
+from eqnets.certification.evidence import prove
+from eqnets.certification.factor import best_factor
+from eqnets.certification.inequality import Rows
+from eqnets.certification.proof import METHOD
+from eqnets.certification.search import Candidate, candidates
+from eqnets.errors import InputError, NotCertified
+from eqnets.system.lfr import LFR
+from eqnets.system.witness import Supply, Witness
+
+
+def certify(claim: Claim, lfr: LFR, witness: Witness | None = None) -> Certificate:
+    """Prove a claim about an LFR.
+
+    The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
+    believed. Its P and Λ are multiplied by a common factor where the claim's supply needs that (another form of the same
+    gain, a larger γ, other scales).
+
+    Args:
+        claim: `WellPosed()`, `Contracting(rate)` or `Lipschitz(gamma, u_scale, y_scale)`.
+        lfr: the system, physical or normalised: the certificate speaks of this one.
+        witness: P and Λ, for example `model.witness()`. Without one, they are found for linear systems, static
+            networks, well-posed acyclic networks, and where the small-gain theorem is enough.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        NotCertified: the inequality does not hold with these numbers, or none were found; the message says which block
+            fails by how much, and what to do.
+        InputError: the claim does not fit the LFR (scales, units, rate), or the witness has other sizes.
+    """
+    if not isinstance(claim, WellPosed | Contracting | Lipschitz):
+        raise InputError(f"{claim!r} is not a claim; give WellPosed(), Contracting(rate) or Lipschitz(gamma).")
+    if not isinstance(lfr, LFR):
+        raise InputError(f"certify needs an LFR, got {type(lfr).__name__}; give model.explicit() or fit.lfr.")
+    settled = claim.for_system(Labels.of(lfr))
+    first: NotCertified | None = None
+    for candidate in _from_witness(settled, lfr, witness) if witness is not None else candidates(settled, lfr):
+        for attempt in _factors(settled, lfr, candidate, witness):
+            try:
+                evidence = prove(settled, lfr, attempt.P, attempt.Lambda)
+            except NotCertified as failure:
+                first = first or failure
+                continue
+            method = f"{METHOD}; witness: {attempt.origin}"
+            return Certificate.of(settled, lfr, attempt.P, attempt.Lambda, evidence, method)
+    if first is not None and witness is not None:
+        raise first
+    reason = f" The best of what was tried says: {first}" if first is not None else ""
+    raise NotCertified(
+        f"not certified: no witness for {type(settled).__name__} was found, which does not mean that the claim is false. "
+        f"Remedy: pass the model's own, certify(claim, lfr, witness=model.witness()).{reason}",
+        block=first.block if first else None,
+        margin=first.margin if first else None,
+    )
+
+
+def _from_witness(claim: Claim, lfr: LFR, witness: Witness) -> Iterator[Candidate]:
+    if not isinstance(witness, Witness):
+        raise InputError(f"a witness is an eqnets Witness with P and Lambda, got {type(witness).__name__}.")
+    P = witness.P.detach().to("cpu").double().numpy()
+    Lambda = witness.Lambda.detach().to("cpu").double().numpy()
+    sizes_fit = Lambda.shape == (lfr.nv,) and (P.shape == (lfr.nx, lfr.nx) or isinstance(claim, WellPosed))
+    if not sizes_fit:
+        raise InputError(
+            f"the witness has P {P.shape} and Lambda {Lambda.shape}, but the LFR has nx={lfr.nx} and nv={lfr.nv}; take "
+            "the witness of the same model."
+        )
+    if not isinstance(claim, WellPosed) and P.size and np.abs(P - P.T).max() > 1e-6 * np.abs(P).max():
+        raise InputError("the witness' P is not symmetric; give (P + Pᵀ)/2.")
+    yield Candidate(P, Lambda, "given")
+
+
+def _factors(claim: Claim, lfr: LFR, candidate: Candidate, witness: Witness | None) -> Iterator[Candidate]:
+    """The candidate as it is, and for a gain with every common factor of P and Λ that may be the right one."""
+    P = np.tril(candidate.P) + np.tril(candidate.P, -1).T
+    if not isinstance(claim, Lipschitz):
+        yield Candidate(P, candidate.Lambda, candidate.origin)
+        return
+    u_scale, y_scale = claim.scales(Labels.of(lfr))
+    for factor in _supply_ratios(witness.supply if witness else None, np.array(y_scale)):
+        yield Candidate(factor * P, factor * candidate.Lambda, candidate.origin)
+    best = best_factor(Rows.of(lfr), P, candidate.Lambda, u_scale, y_scale)
+    if best is not None:
+        yield Candidate(best.value * P, best.value * candidate.Lambda, candidate.origin)
+
+
+def _supply_ratios(supply: Supply | None, y_scale: Array) -> list[float]:
+    """Claim's supply over the witness', the witness speaking of the same signals or of ones divided by the scales."""
+    given = -float(np.trace(supply.Q.detach().double().numpy())) if supply is not None else 0.0
+    if not given > 0:
+        return [1.0]
+    ratios = [float(np.sum(y_scale**-2.0)) / given, len(y_scale) / given]
+    return list(dict.fromkeys(ratios))

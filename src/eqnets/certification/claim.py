@@ -1,0 +1,315 @@
+"""What can be claimed about an LFR, as data: each claim checks its numbers and can say itself as a sentence.
+
+A claim speaks of the model, never of the plant that it was fitted to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Any
+
+from eqnets.errors import InputError
+from eqnets.system.lfr import LFR
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a sentence needs to know of an LFR: sizes, sample time, names and units of the channels.
+
+    Args:
+        nx: number of states.
+        nu: number of inputs.
+        ny: number of outputs.
+        dt: the sample time in seconds, None in continuous time.
+        u_names: names of the inputs, or None.
+        y_names: names of the outputs, or None.
+        u_units: units of the inputs, or None.
+        y_units: units of the outputs, or None.
+    """
+
+    nx: int
+    nu: int
+    ny: int
+    dt: float | None
+    u_names: tuple[str, ...] | None = None
+    y_names: tuple[str, ...] | None = None
+    u_units: tuple[str, ...] | None = None
+    y_units: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, lfr: LFR) -> Labels:
+        """The labels of an LFR."""
+        return cls(lfr.nx, lfr.nu, lfr.ny, lfr.dt, lfr.u_names, lfr.y_names, lfr.u_units, lfr.y_units)
+
+    def inputs(self) -> list[str]:
+        """The inputs' names; u1, u2, … where none were given."""
+        return list(self.u_names) if self.u_names else [f"u{i + 1}" for i in range(self.nu)]
+
+    def outputs(self) -> list[str]:
+        """The outputs' names; y1, y2, … where none were given."""
+        return list(self.y_names) if self.y_names else [f"y{i + 1}" for i in range(self.ny)]
+
+
+@dataclass(frozen=True)
+class PairGain:
+    """The proved gain from one input to one output: ‖Δy_i‖ ≤ gain·‖Δu_j‖ when only u_j changes.
+
+    Args:
+        output: name of the output.
+        input: name of the input.
+        gain: γ·y_scale_i / u_scale_j, rounded upwards.
+        unit: unit of the gain, empty where no units are known.
+    """
+
+    output: str
+    input: str
+    gain: float
+    unit: str
+
+
+class _Unstated(float):
+    """The rate of a claim that states none: 1 in discrete time, c = 0 in continuous time."""
+
+
+@dataclass(frozen=True)
+class WellPosed:
+    """w = φ(D11 w + …) has exactly one solution for every state and input, and every φ of the slope interval."""
+
+    kind = "wellposed"
+
+    def for_system(self, labels: Labels) -> WellPosed:
+        """The claim with everything that was left open settled for one system."""
+        del labels
+        return self
+
+    def sentence(self, labels: Labels, rate: float | None = None) -> str:
+        """The claim in words."""
+        del labels, rate
+        return (
+            "At every state and input, the equation of the neurons has exactly one solution. "
+            "This speaks of the model, not of the plant."
+        )
+
+
+@dataclass(frozen=True)
+class Contracting:
+    """Any two trajectories under one input approach each other: |Δx_t|_P ≤ rateᵗ |Δx_0|_P, with |Δx|²_P = ΔxᵀPΔx.
+
+    Args:
+        rate: in discrete time ᾱ, 0 < ᾱ ≤ 1, per step; with 1 the distance still shrinks strictly, and the certificate
+            states the rate it proves. In continuous time c ≥ 0 of e^{−ct}, in 1/s; where no rate is given, c = 0 (and
+            again strictly).
+
+    Raises:
+        InputError: the rate is not a finite number ≥ 0.
+    """
+
+    rate: float = _Unstated(1.0)
+    kind = "contracting"
+
+    def __post_init__(self) -> None:
+        rate = _number("the contraction rate", self.rate)
+        if rate < 0:
+            raise InputError(f"a contraction rate cannot be negative, got {rate}; give 0 < rate ≤ 1 per step.")
+        if not isinstance(self.rate, _Unstated):
+            object.__setattr__(self, "rate", rate)
+
+    def for_system(self, labels: Labels) -> Contracting:
+        """The claim with the rate settled for discrete or continuous time.
+
+        Raises:
+            InputError: the rate does not fit the time of the system.
+        """
+        if labels.dt is None:
+            return Contracting(0.0 if isinstance(self.rate, _Unstated) else self.rate)
+        if not 0 < self.rate <= 1:
+            raise InputError(
+                f"in discrete time a contraction rate lies in 0 < rate ≤ 1, got {self.rate:g}; "
+                "the default, 1, proves contraction and states the rate it finds."
+            )
+        return Contracting(float(self.rate))
+
+    def sentence(self, labels: Labels, rate: float | None = None) -> str:
+        """The claim in words.
+
+        Args:
+            labels: of the system.
+            rate: the smallest rate that was proved (the largest c in continuous time), if one was.
+
+        Returns:
+            A few sentences, every number rounded to the safe side.
+        """
+        if labels.nx == 0:
+            words = "The model has no state: whatever it was fed before is forgotten at once."
+        elif labels.dt is None:
+            words = (
+                "Any two trajectories of this model under the same input approach each other: "
+                f"|Δx(t)|_P ≤ e^(−c t) |Δx(0)|_P with c = {down(self.rate)} 1/s"
+            )
+            if rate is not None and rate > 0:
+                words += f" (proved: c = {down(rate)} 1/s, a time constant of {up(1 / rate)} s)"
+            words += ", from all initial states and for every input."
+        else:
+            shrinks = f"|Δx_t|_P ≤ {up(self.rate)}^t |Δx_0|_P with t" if self.rate < 1 else "|Δx_t|_P shrinks at every t,"
+            words = (
+                "Any two trajectories of this model under the same input approach each other: "
+                f"{shrinks} in steps of {labels.dt:.6g} s"
+            )
+            words += f" ({rate_words(rate, labels.dt)})" if rate is not None and 0 < rate < 1 else ""
+            words += ", from all initial states and for every input."
+        return f"{words} This speaks of the model, not of the plant."
+
+
+@dataclass(frozen=True)
+class Lipschitz:
+    """The ℓ2 gain between differences of signals: ‖S_y⁻¹Δy‖ ≤ γ ‖S_u⁻¹Δu‖ from one and the same initial state.
+
+    Args:
+        gamma: γ > 0.
+        u_scale: the diagonal of S_u, one positive number per input in that input's unit; None: all 1, which needs
+            inputs of one unit.
+        y_scale: the diagonal of S_y, likewise for the outputs.
+
+    Raises:
+        InputError: a number is not finite and positive.
+    """
+
+    gamma: float
+    u_scale: tuple[float, ...] | None = None
+    y_scale: tuple[float, ...] | None = None
+    kind = "lipschitz"
+
+    def __post_init__(self) -> None:
+        gamma = _number("gamma", self.gamma)
+        if gamma <= 0:
+            raise InputError(f"gamma must be positive, got {gamma:g}.")
+        object.__setattr__(self, "gamma", gamma)
+        for name in ("u_scale", "y_scale"):
+            object.__setattr__(self, name, _scale(name, getattr(self, name)))
+
+    def for_system(self, labels: Labels) -> Lipschitz:
+        """The claim with scales that fit a system.
+
+        Raises:
+            InputError: a scale has the wrong length, or channels of different units come without a scale.
+        """
+        for scale, name, count, units, what in (
+            (self.u_scale, "u_scale", labels.nu, labels.u_units, "inputs"),
+            (self.y_scale, "y_scale", labels.ny, labels.y_units, "outputs"),
+        ):
+            if scale is None and units is not None and len(set(units)) > 1:
+                raise InputError(
+                    f"the {what} have different units ({', '.join(units)}), so one number gamma has no meaning; "
+                    f"give Lipschitz(gamma, {name}=...) with one typical size per channel, in its unit."
+                )
+            if scale is not None and len(scale) != count:
+                raise InputError(f"{name} has {len(scale)} numbers, but the model has {count} {what}; give one each.")
+        return self
+
+    def scales(self, labels: Labels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The diagonals of S_u (nu,) and S_y (ny,), ones where none were given."""
+        return self.u_scale or (1.0,) * labels.nu, self.y_scale or (1.0,) * labels.ny
+
+    def pair_gains(self, labels: Labels) -> list[PairGain]:
+        """The gain of every pair of channels, γ·y_scale_i/u_scale_j, with its unit."""
+        u_scale, y_scale = self.scales(labels)
+        rows = []
+        for i, output in enumerate(labels.outputs()):
+            for j, name in enumerate(labels.inputs()):
+                unit = ""
+                if labels.y_units and labels.u_units:
+                    unit = _ratio_unit(labels.y_units[i], labels.u_units[j])
+                gain = self.gamma * y_scale[i] / u_scale[j]
+                rows.append(PairGain(output, name, math.nextafter(math.nextafter(gain, math.inf), math.inf), unit))
+        return rows
+
+    def sentence(self, labels: Labels, rate: float | None = None) -> str:
+        """The claim in words.
+
+        Args:
+            labels: of the system.
+            rate: not said here; the certificate's summary states it.
+
+        Returns:
+            A few sentences, every number rounded to the safe side.
+        """
+        del rate
+        u_scale, y_scale = self.scales(labels)
+        physical = labels.u_units is not None or labels.y_units is not None
+        scaled = f"S_u = diag({_channels(labels.inputs(), u_scale, labels.u_units)}) and S_y = diag("
+        scaled += f"{_channels(labels.outputs(), y_scale, labels.y_units)})"
+        pairs = self.pair_gains(labels)
+        shown = "; ".join(f"{p.output} from {p.input}: {up(p.gain)} {p.unit}".strip() for p in pairs[:12])
+        if len(pairs) > 12:
+            shown += f"; and {len(pairs) - 12} more pairs"
+        when = "at every instant" if labels.nx == 0 else "from one and the same initial state x₀, for signals in ℓ2"
+        return (
+            f"Whatever two inputs this model is fed, {when}, its outputs differ by "
+            f"‖S_y⁻¹Δy‖ ≤ {up(self.gamma)} ‖S_u⁻¹Δu‖, with {scaled}"
+            f"{', in physical units' if physical else ', in the signals of the model as it is (no units were given)'}. "
+            f"Between single channels: {shown or 'none'}. "
+            "An encoder or an estimator of the initial state is not covered. "
+            "This speaks of the model, not of the plant."
+        )
+
+
+Claim = WellPosed | Contracting | Lipschitz
+
+
+def up(value: float, digits: int = 6) -> str:
+    """A number with so many digits, rounded upwards: an upper bound stays one when it is printed."""
+    return _rounded(value, digits, ROUND_CEILING)
+
+
+def down(value: float, digits: int = 6) -> str:
+    """A number with so many digits, rounded downwards."""
+    return _rounded(value, digits, ROUND_FLOOR)
+
+
+def rate_words(rate: float, dt: float) -> str:
+    """A proved rate 0 < rate < 1 of a discrete-time system, with its time constant −dt/ln ᾱ in seconds."""
+    digits = next(d for d in range(6, 18) if float(up(rate, d)) < 1 or d == 17)
+    return f"proved: {up(rate, digits)} per step, a time constant of {up(-dt / math.log(rate))} s"
+
+
+def _rounded(value: float, digits: int, rounding: str) -> str:
+    if float(f"{value:.{digits}g}") == value:
+        return f"{value:.{digits}g}"
+    short = Context(prec=digits, rounding=rounding).create_decimal(Decimal(value))
+    return f"{float(short):.{digits}g}"
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a number, got {value!r}.") from error
+    if not math.isfinite(number):
+        raise InputError(f"{name} must be finite, got {number}.")
+    return number
+
+
+def _scale(name: str, value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        value = (value,)
+    numbers = tuple(_number(f"{name}[{i}]", entry) for i, entry in enumerate(value))
+    for i, number in enumerate(numbers):
+        if number <= 0:
+            raise InputError(f"{name}[{i}] must be positive, got {number:g}; it is a typical size of that channel.")
+    return numbers
+
+
+def _ratio_unit(above: str, below: str) -> str:
+    above, below = above.strip() or "1", below.strip() or "1"
+    wrap = [f"({unit})" if any(mark in unit for mark in "/·* ") else unit for unit in (above, below)]
+    return above if below == "1" else f"{wrap[0]}/{wrap[1]}"
+
+
+def _channels(names: list[str], scale: tuple[float, ...], units: tuple[str, ...] | None) -> str:
+    units = units or ("",) * len(names)
+    return ", ".join(f"{n}: {s:.6g} {u}".strip() for n, s, u in zip(names, scale, units, strict=True))

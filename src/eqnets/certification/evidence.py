@@ -1,0 +1,173 @@
+"""From a claim, an LFR and numbers P, Λ to a proof, or to the block of the inequality that fails and by how much."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+import torch
+
+from eqnets.certification.claim import Claim, Contracting, Labels, Lipschitz, WellPosed
+from eqnets.certification.enclosure import Array, Ball
+from eqnets.certification.factor import best_factor
+from eqnets.certification.inequality import Rows, gain_supply, storage, supply
+from eqnets.certification.proof import Proof, prove_positive, scaled_eigenvalue
+from eqnets.errors import NotCertified
+from eqnets.system.lfr import LFR
+from eqnets.system.witness import Witness
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a proof leaves behind.
+
+    Args:
+        margin: the smallest eigenvalue of the Jacobi-scaled inequality.
+        rate: the smallest proved contraction rate (largest c in continuous time), None where none is proved.
+    """
+
+    margin: float
+    rate: float | None
+
+
+def prove(claim: Claim, lfr: LFR, P: Array, Lambda: Array) -> Evidence:
+    """Prove a claim with these numbers.
+
+    Args:
+        claim: settled for this system (`claim.for_system`).
+        lfr: the system.
+        P: (nx, nx), symmetric; `WellPosed` does not look at it.
+        Lambda: (nv,).
+
+    Returns:
+        The evidence; that it is returned is the proof.
+
+    Raises:
+        NotCertified: P or Λ is not positive, or the inequality does not hold; the message names the block.
+        InputError: the LFR holds a number that is not finite.
+    """
+    rows = Rows.of(lfr)
+    if not np.all(Lambda > 0) or not np.isfinite(Lambda).all():
+        worst = float(np.min(Lambda))
+        _fail("Lambda", worst, f"a multiplier in Lambda is {worst:.3g}", "every entry must be positive and finite")
+    if isinstance(claim, WellPosed):
+        proof = prove_positive(_neurons(rows, Lambda))
+        if not proof.holds:
+            _neurons_fail(proof)
+        return Evidence(proof.margin, None)
+    storage_proof = prove_positive(Ball.exact(P))
+    if not storage_proof.holds:
+        what = f"P is not positive definite{_by(storage_proof)}"
+        _fail("P", storage_proof.margin, what, "a storage function needs P ≻ 0; take the witness of the same model")
+    proof = prove_positive(_inequality(claim, lfr, rows, P, Lambda))
+    if not proof.holds:
+        _diagnose(claim, lfr, rows, P, Lambda, proof)
+    return Evidence(proof.margin, _proved_rate(claim, lfr, rows, P, Lambda))
+
+
+def _inequality(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Array) -> Ball:
+    if isinstance(claim, Contracting):
+        return storage(rows.without_input(), P, Lambda, claim.rate)
+    first = storage(rows, P, Lambda, 1.0 if rows.discrete else 0.0)
+    return first + supply(rows, *gain_supply(claim, Labels.of(lfr)))
+
+
+def _neurons(rows: Rows, Lambda: Array) -> Ball:
+    """The neuron block alone, Σ λ_i(p_i r_iᵀ + r_i p_iᵀ)_ww: 2Λ − ΛD11 − D11ᵀΛ for slopes in [0, 1]."""
+    return storage(rows.neurons_alone(), np.zeros((0, 0)), Lambda, 1.0)
+
+
+def _proved_rate(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Array) -> float | None:
+    """The smallest rate that these P and Λ prove, up to 1e-4; the claim's own where nothing better is proved."""
+    claimed = claim.rate if isinstance(claim, Contracting) else None
+    if rows.nx == 0:
+        return claimed
+    computed = Witness(torch.from_numpy(P), torch.from_numpy(Lambda)).rate(lfr)
+    better = math.isfinite(computed) and (computed < (claimed or 1.0) if rows.discrete else computed > (claimed or 0.0))
+    if not better:
+        return claimed
+    inner = rows.without_input()
+    for slack in (1e-10, 1e-8, 1e-6, 1e-4):
+        rate = max(computed * (1 + slack), 1e-12) if rows.discrete else computed * (1 - slack)
+        if prove_positive(storage(inner, P, Lambda, rate)).holds:
+            return rate
+    return claimed
+
+
+def _diagnose(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Array, proof: Proof) -> NoReturn:
+    """Raise with the first block that fails: neurons, states, both together, the input, everything together."""
+    neurons = prove_positive(_neurons(rows, Lambda))
+    if not neurons.holds:
+        _neurons_fail(neurons)
+    inner = claim if isinstance(claim, Contracting) else Contracting(1.0 if rows.discrete else 0.0)
+    M = storage(rows.without_input(), P, Lambda, inner.rate)
+    contraction = prove_positive(M)
+    if not contraction.holds and contraction.margin <= 0:
+        part = rows.parts()
+        formula = "rate² P − AᵀPA" if rows.discrete else "−AᵀP − PA − 2cP"
+        best = Witness(torch.from_numpy(P), torch.from_numpy(Lambda)).rate(lfr)
+        proves = _rate_remedy(best, rows.discrete)
+        state, neuron = (scaled_eigenvalue(M.mid[part[k], part[k]]) for k in "xw")
+        if state <= 0:
+            _fail("states", state, f"the state block {formula} (with its slope terms) is not positive definite by "
+                  f"{state:.3g}", proves)  # fmt: skip
+        if neuron <= 0:
+            _fail("neurons", neuron, f"the neuron block 2Λ − ΛD11 − D11ᵀΛ − B1ᵀPB1 is not positive definite by "
+                  f"{neuron:.3g}", f"Λ is too small beside P: {proves}")  # fmt: skip
+        what = "the state block and the neuron block are positive definite, but together they are not, by "
+        _fail("states and neurons", contraction.margin, f"{what}{contraction.margin:.3g}", proves)
+    if isinstance(claim, Lipschitz) and proof.margin <= 0:
+        _diagnose_gain(claim, lfr, rows, P, Lambda, proof)
+    _fail(
+        "rounding", proof.margin,
+        f"the inequality holds as computed, with margin {proof.margin:.3g}, but that is too small to be proved in float64 "
+        f"(the assembly alone is uncertain by {proof.resolution:.2g})",
+        "claim a little less (a larger rate or gamma), or train with a larger eps",
+    )  # fmt: skip
+
+
+def _diagnose_gain(claim: Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Array, proof: Proof) -> NoReturn:
+    u_scale, y_scale = claim.scales(Labels.of(lfr))
+    D22 = rows.Ly[:, rows.parts()["u"]] * np.array(u_scale)[None, :] / np.array(y_scale)[:, None]
+    direct = float(np.linalg.norm(D22, 2)) if D22.size else 0.0
+    if direct >= claim.gamma:
+        _fail("input", claim.gamma - direct, f"the input block is not positive definite: D22 alone has the gain "
+              f"{direct:.6g}, and gamma is {claim.gamma:.6g}", "claim a larger gamma")  # fmt: skip
+    reach = best_factor(rows, P, Lambda, u_scale, y_scale)
+    remedy = "claim a larger gamma, or pass a witness made for this claim"
+    if reach is not None and math.isfinite(reach.gamma):
+        remedy = f"this witness proves about gamma = {reach.gamma * (1 + 1e-4):.6g}; claim that, or pass a better witness"
+    what = f"the states and neurons contract, but with the input and output the inequality fails by {proof.margin:.3g}"
+    _fail("gain", proof.margin, what, remedy)
+
+
+def _neurons_fail(proof: Proof) -> NoReturn:
+    what = f"the neuron block 2Λ − ΛD11 − D11ᵀΛ (or its like for other slopes) is not positive definite{_by(proof)}"
+    remedy = "the neurons' equation is not shown to have one solution; pass a Λ made for this D11, or make D11 smaller"
+    _fail("neurons", proof.margin, what, remedy)
+
+
+def _rate_remedy(best: float, discrete: bool) -> str:
+    if discrete and best < 1:
+        return f"this witness proves about rate = {best * (1 + 1e-6):.7g}; claim that, or pass a better witness"
+    if not discrete and best > 0:
+        return f"this witness proves about c = {best * (1 - 1e-6):.7g} 1/s; claim that, or pass a better witness"
+    return "this witness proves no contraction of this model; pass the witness of the same model, or another one"
+
+
+def _by(proof: Proof) -> str:
+    if proof.margin > 0:
+        return f" as far as float64 can prove (margin {proof.margin:.3g}, rounding {proof.resolution:.2g})"
+    return f", by {proof.margin:.3g}"
+
+
+def _fail(block: str, margin: float, what: str, remedy: str) -> NoReturn:
+    raise NotCertified(
+        f"not certified: {what} (smallest eigenvalue after scaling to a unit diagonal). Remedy: {remedy}."
+        if block not in ("Lambda", "input")
+        else f"not certified: {what}. Remedy: {remedy}.",
+        block=block,
+        margin=margin,
+    )
