@@ -69,9 +69,7 @@ class REN(nn.Module):
         return None
 
     def _free(self, start: Start, eps: float) -> tuple[dict[str, Tensor], float]:
-        free, eps = free_parameters(
-            start.lfr, start.P, start.Lambda, self.rate, self._supply(), eps, self.acyclic
-        )  # fmt: skip
+        free, eps = free_parameters(start.lfr, start.P, start.Lambda, self.rate, self._supply(), eps, self.acyclic)
         return {name: value for name, value in free.items() if self.bias or name not in _BIASES}, eps
 
     def _adopt(self, start: Start, eps: float) -> Self:
@@ -89,7 +87,8 @@ class REN(nn.Module):
 
     def explicit(self) -> LFR:
         """The system that the parameters stand for: float64, differentiable with respect to the parameters."""
-        return LFR(**self._build().blocks, activation=self.activation, dt=self.dt)
+        fields: dict[str, Any] = {**self._build().blocks, "activation": self.activation, "dt": self.dt}
+        return LFR(**fields)
 
     @torch.no_grad()
     def witness(self) -> Witness:
@@ -133,9 +132,10 @@ def _admitted(activation: str | Activation, nv: int) -> Activation:
     found = nonlinearity.get(activation)
     low, high = found.slopes(nv)
     if bool((low < 0).any()) or bool((high > 1).any()):
+        bottom, top = float(low.min()), float(high.max())
         raise InputError(
             f"a recurrent equilibrium network needs activations whose slope lies in [0, 1], but '{found.name[:60]}' has "
-            f"slopes in [{float(low.min()):g}, {float(high.max()):g}]. Scale it: with w̃ = w/{float(high.max()):g} and "
-            "B1, D11, D21 multiplied by the same number the system stays the same (for v − sin v: use (v − sin v)/2)."
+            f"slopes in [{bottom:g}, {top:g}]. Halve it, or scale it as needed: a Nonlinearity with the value φ(v)/s, with "
+            "B1, D11, D21 multiplied by s, is the same system (for v − sin v: s = 2, that is v ↦ (v − sin v)/2)."
         )
     return found

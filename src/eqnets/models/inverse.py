@@ -55,7 +55,7 @@ def implicit(lfr: LFR, P: Tensor, Lambda: Tensor, rate: float, supply: Supply | 
 
 
 def margin(H: Tensor) -> float:
-    """The smallest eigenvalue of H after Jacobi scaling to a unit diagonal; −inf where a diagonal entry is not positive.
+    """The smallest eigenvalue of H after Jacobi scaling to a unit diagonal; −inf where the diagonal is not positive.
 
     Args:
         H: (k, k), symmetric, float64.

@@ -57,6 +57,8 @@ class ContractingREN(REN):
     ) -> Self:  # fmt: skip
         """The network that stands for a given system, exactly, with the P and Λ of the witness.
 
+        An `InputError` says so where the witness does not prove the promise, or the system is no REN of this kind.
+
         Args:
             lfr: the system, discrete, with slopes in [0, 1].
             witness: the P and Λ that prove contraction at `rate`.
@@ -67,9 +69,6 @@ class ContractingREN(REN):
 
         Returns:
             The network.
-
-        Raises:
-            InputError: the witness does not prove the promise, or the system is no REN of this kind.
         """
         start, acyclic = _given(lfr, witness, acyclic, 1.0)
         network = cls(
@@ -87,7 +86,8 @@ class ContractingREN(REN):
         """The network whose input–output map is exactly a given linear system, in its state coordinates.
 
         The neurons listen (C1, D12, D11, bv are random, v of unit size) and do not act yet (B1 = 0, D21 = 0), so that
-        the gradients with respect to B1 and D21 do not vanish.
+        the gradients with respect to B1 and D21 do not vanish. Where ρ(A) ≥ rate an `InputError` says by how much;
+        `eqnets.shrink` brings a linear system inside and tells the cost.
 
         Args:
             lti: the linear system, ρ(A) < rate.
@@ -104,9 +104,6 @@ class ContractingREN(REN):
 
         Returns:
             The network.
-
-        Raises:
-            InputError: ρ(A) ≥ rate; `eqnets.shrink` brings a linear system inside and says what that costs.
         """
         network = cls(
             lti.nu, lti.nx, nv, lti.ny, rate, activation, acyclic, eps=eps, bias=bias, dtype=dtype, dt=lti.dt,
@@ -142,9 +139,9 @@ class LipschitzREN(REN):
     """
 
     def __init__(
-        self, nu: int, nx: int, nv: int, ny: int, gamma: float, rate: float = 1.0, activation: str | Activation = "relu",
-        acyclic: bool = True, *, eps: float = EPS, bias: bool = True, generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None, dt: float = 1.0,
+        self, nu: int, nx: int, nv: int, ny: int, gamma: float, rate: float = 1.0,
+        activation: str | Activation = "relu", acyclic: bool = True, *, eps: float = EPS, bias: bool = True,
+        generator: torch.Generator | None = None, dtype: torch.dtype | None = None, dt: float = 1.0,
     ) -> None:  # fmt: skip
         if not 0 < float(gamma) < math.inf:
             raise InputError(f"gamma must be a positive number, the largest allowed gain; got {gamma}.")

@@ -1,4 +1,4 @@
-"""The textbook recurrent network, h⁺ = tanh(W h + U u + b), y = V h⁺, as an LFR. It promises nothing; compare with it."""
+"""The textbook recurrent network, h⁺ = tanh(W h + U u + b), y = V h⁺, as an LFR. It promises nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eqnets.errors import InputError
 from eqnets.system.lfr import LFR
+from eqnets.system.nonlinearity import TANH
 from eqnets.system.simulate import simulate
 
 
@@ -24,11 +25,9 @@ def rnn(W: Tensor, U: Tensor, b: Tensor, V: Tensor, dt: float = 1.0) -> LFR:
 
     Returns:
         The LFR, nx = nv = nh, in the dtype given.
-
-    Raises:
-        InputError: shapes that do not fit.
     """
-    return LFR(B1=torch.eye(len(W), dtype=W.dtype, device=W.device), C1=W, D12=U, bv=b, D21=V, activation="tanh", dt=dt)
+    eye = torch.eye(len(W), dtype=W.dtype, device=W.device)
+    return LFR(B1=eye, C1=W, D12=U, bv=b, D21=V, activation=TANH, dt=dt)
 
 
 class RNN(nn.Module):

@@ -48,7 +48,7 @@ def shrink(lti: LTI, rate: float = 1.0, gamma: float | None = None, *, margin: f
 
 
 def _clip(A: Tensor, radius: float) -> Tensor:
-    """A with the eigenvalues outside `radius` moved radially onto it; scaled as a whole where A has no good eigenbasis."""
+    """A with the eigenvalues outside `radius` moved radially onto it; all scaled where A has no good eigenbasis."""
     values, vectors = torch.linalg.eig(A)
     scaled = A * (radius / float(values.abs().max()))
     if float(torch.linalg.cond(vectors)) > 1e8:

@@ -127,7 +127,9 @@ def random_start(
         C2 = gamma / 4 * U / _norm(U) * s.sqrt()
         P = torch.eye(nx, dtype=torch.float64) * gamma / 8
     lti = LTI(torch.diag(a), B2, C2, torch.zeros(ny, nu), dt)
-    C1, D11, D12, bv = _neurons(nx, nv, nu, torch.ones(nx).double(), torch.ones(nu).double(), generator)
+    # a gain bound leaves slow states little room (γ s/16): the neurons listen to them less
+    x_scale = torch.ones_like(s) if gamma is None or nx == 0 else (s.max() / s).sqrt()
+    C1, D11, D12, bv = _neurons(nx, nv, nu, x_scale, torch.ones(nu, dtype=torch.float64), generator)
     supply = None if gamma is None else gain_supply(gamma, nu, ny)
     Lambda = _multiplier(lti, P, torch.cat([C1, D12], dim=1), _half_power(D11), rate, supply)
     B1 = s.sqrt()[:, None] * _randn(nx, nv, generator=generator) / math.sqrt(max(nv, 1))
@@ -171,6 +173,12 @@ def _multiplier(lti: LTI, P: Tensor, listen: Tensor, half: Tensor, rate: float, 
     """Λ = λI, half of the largest λ for which neurons that only listen fit under the linear system's inequality M.
 
     The Schur complement is M − λ [C1 D12]ᵀ(2I − D11 − D11ᵀ)⁻¹[C1 D12] ≻ 0. Without a supply, u does not enter.
+
+    Returns:
+        Λ, (nv,).
+
+    Raises:
+        InputError: M is not positive definite in float64.
     """
     nx, nv = lti.nx, len(listen)
     A, B = lti.A, lti.B
@@ -200,6 +208,12 @@ def _storage_for_gain(faster: LTI, gamma: float, listen: Tensor, x_scale: Tensor
     """P of the strict bounded-real inequality with room left for neurons, states and inputs.
 
     ‖[G; √μ N]‖² ≤ ‖G‖² + μ‖N‖² < γ²: the inequality of the stacked system leaves μNᵀN in that of G.
+
+    Returns:
+        P (nx, nx) for the supply (−I, 0, γ²I).
+
+    Raises:
+        InputError: the gain is not below γ.
     """
     norm = hinf_norm(faster)
     if not norm < gamma:
@@ -219,7 +233,7 @@ def _storage_for_gain(faster: LTI, gamma: float, listen: Tensor, x_scale: Tensor
 
 
 def _state_size(lti: LTI, u_scale: Tensor) -> Tensor:
-    """The standard deviation of each state under white inputs of size u_scale; a state that hardly moves counts as 1."""
+    """The standard deviation of each state under white inputs of size u_scale, at least 1 % of the largest."""
     B = lti.B * u_scale
     deviation = torch.diagonal(lyapunov(lti.A.mT.contiguous(), B @ B.mT)).clamp_min(0).sqrt()
     if not len(deviation) or not float(deviation.max()) > 0:
