@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from eqnets.errors import InputError
-from eqnets.system.kernels import adjoint, reference
+from eqnets.system.kernels import adjoint, fused, reference
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
 from eqnets.system.witness import Witness
 
-METHODS = ("auto", "reference")
+METHODS = ("auto", "fused", "torch", "reference")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def simulate(
         lfr: a discrete LFR, in the dtype and on the device of u.
         u: the input, (batch, time, nu).
         x0: the initial state, (batch, nx) or (nx,) for all; None is zero.
-        method: `"auto"` (the fast kernel) or `"reference"` (plain autograd; also for torch.func transforms).
+        method: `"auto"` (the fastest kernel that can run), `"fused"` (compiled loops; needs the extra `fast`, an acyclic
+            D11 and one activation), `"torch"` (the same adjoint in torch operations), or `"reference"` (plain autograd;
+            also for torch.func transforms).
         witness: not used by these methods; later kernels take a proved rate from it.
         atol: the residual to which a full D11 is solved, relative to 1 + max |w|; tightened to 1e-12 in float64. A
             strictly lower triangular D11 is exact and has no tolerance.
@@ -80,12 +82,17 @@ def simulate(
     if method == "reference":
         y, x_last = reference.rollout(lfr, u, x, acyclic, tolerance)
     else:
-        y, x_last, statistics = adjoint.rollout(lfr, u, x, acyclic, tolerance)
+        if method == "fused" and not (acyclic and fused.available(lfr.activation, u)):
+            raise InputError(
+                "the fused kernel needs the extra `fast` (pip install 'eqnets[fast]'), a strictly lower triangular D11, "
+                "one known activation and a CPU; use method='auto', which takes it where it can."
+            )
+        y, x_last, statistics = adjoint.rollout(lfr, u, x, acyclic, tolerance, compiled=method != "torch")
     if not return_info:
         return y, x_last
     solved = not acyclic
     return y, x_last, SimulationInfo(
-        method="reference" if method == "reference" else "adjoint",
+        method="reference" if method == "reference" else "fused" if statistics["compiled"] else "torch",
         status="solved" if solved else "explicit",
         steps=statistics.get("steps"),
         residual=statistics.get("residual") if solved else None,

@@ -1,0 +1,315 @@
+"""Train a model on its simulation error: truncated back-propagation over carried states, Adam, validated, resumable."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from eqnets.errors import NotConverged
+from eqnets.identification.streams import Streams
+from eqnets.system.lfr import LFR
+from eqnets.system.simulate import simulate
+
+Progress = Callable[[dict[str, Any]], None]
+"""Called with an event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse."""
+
+
+class Explicit(Protocol):
+    """What training needs of a model: parameters, and the LFR they stand for."""
+
+    def explicit(self) -> LFR:
+        """The LFR, differentiable with respect to the parameters."""
+        ...
+
+
+class Keeper(Protocol):
+    """Where checkpoints go."""
+
+    def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Store a checkpoint, atomically."""
+        ...
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last checkpoint, or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Args:
+        minutes: the time to spend; the number of steps follows from the speed of the first ones.
+        steps: the number of steps; if given, training is the same on every run and `minutes` is not used.
+        learning_rate: of Adam, at its height; it rises over the first steps and falls along a cosine.
+        segment: the number of samples between two updates.
+        dtype: of the simulation during training.
+        checkpoint_seconds: how often a checkpoint is stored.
+    """
+
+    minutes: float = 5.0
+    steps: int | None = None
+    learning_rate: float = 3e-3
+    segment: int = 512
+    dtype: torch.dtype = torch.float64
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass
+class Training:
+    """What training leaves behind.
+
+    Args:
+        x0: (record, nx) the trained initial states.
+        history: one row a validation: step, seconds, train_rmse and val_rmse (normalised, all outputs), learning_rate.
+        best_step: the step whose parameters the model now has.
+        steps: the number of steps of the schedule.
+        seconds: the time spent training.
+    """
+
+    x0: Tensor
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    model: nn.Module, streams: Streams, validation: Streams | None, x0: Tensor, schedule: Schedule,
+    progress: Progress | None = None, keeper: Keeper | None = None,
+) -> Training:  # fmt: skip
+    """Minimise the mean squared simulation error, and leave the model at its best validated parameters.
+
+    Args:
+        model: a module with `explicit()`; its parameters are changed in place.
+        streams: the training streams, normalised.
+        validation: the validation streams; None keeps the last parameters.
+        x0: (record, nx) initial states to start from; they are trained too.
+        schedule: how long and how fast.
+        progress: called with every event.
+        keeper: stores checkpoints, and gives the one to resume from; an interrupted run loses nothing.
+
+    Returns:
+        The history and the trained initial states.
+
+    Raises:
+        NotConverged: the training error is not finite from the start.
+    """
+    return _Run(model, streams.to(schedule.dtype), validation, x0, schedule, progress, keeper).run()
+
+
+class _Run:
+    def __init__(
+        self, model: nn.Module, streams: Streams, validation: Streams | None, x0: Tensor, schedule: Schedule,
+        progress: Progress | None, keeper: Keeper | None,
+    ) -> None:  # fmt: skip
+        self.model, self.streams, self.schedule = model, streams, schedule
+        self.validation = None if validation is None else validation.to(schedule.dtype)
+        self.progress, self.keeper = progress, keeper
+        self.x0 = nn.Parameter(x0.detach().clone())
+        self.optimiser = torch.optim.Adam([*model.parameters(), self.x0], lr=schedule.learning_rate)
+        self.starts = torch.zeros(len(streams), x0.shape[1], dtype=schedule.dtype)
+        self.carried = self.starts.clone()
+        self.step, self.position, self.seconds = 0, 0, 0.0
+        self.steps = schedule.steps
+        self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        self.history: list[dict[str, float]] = []
+        self.running: list[float] = []
+        self.segments = max(1, math.ceil(streams.length / schedule.segment))
+        self.cost_of_validation = 0.0
+
+    # the loop ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Training:
+        if not self._resume():
+            self._first_pass()
+            self._validate()
+        clock = saved = time.monotonic()
+        try:
+            while self.steps is None or self.step < self.steps:
+                self._update()
+                now = time.monotonic()
+                self.seconds, clock = self.seconds + now - clock, now
+                if self.steps is None:
+                    self._plan()
+                if self.step % self._every() == 0 or self.step == self.steps:
+                    self._validate()
+                if self.keeper is not None and now - saved > self.schedule.checkpoint_seconds:
+                    self._keep()
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            if self.keeper is not None:
+                self._keep()
+            raise
+        if self.best is not None:
+            self._restore(self.best[2])
+        best_step = self.best[1] if self.best is not None else self.step
+        return Training(self.x0.detach().clone(), self.history, best_step, self.step, self.seconds)
+
+    def _plan(self) -> None:
+        """Fix the number of steps once their speed is known: after a twentieth of the time, or five steps if longer."""
+        budget = 60 * self.schedule.minutes
+        if self.step >= 5 and self.seconds >= 0.05 * budget:
+            per_step = self.seconds / self.step
+            self.steps = max(self.step + 1, int(budget / per_step))
+
+    def _every(self) -> int:
+        """Steps between validations: a pass over the data, but at most a tenth of the time and at least 50 in all."""
+        per_step = self.seconds / max(self.step, 1)
+        cheap = math.ceil(10 * self.cost_of_validation / max(per_step, 1e-9))
+        often = max(1, (self.steps or 1000) // 100)
+        return max(cheap, min(often, 50))
+
+    def _rate(self) -> float:
+        warmup = min(1.0, (self.step + 1) / 20)
+        if self.steps is None:
+            return self.schedule.learning_rate * warmup
+        done = min(1.0, self.step / self.steps)
+        return self.schedule.learning_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def _update(self) -> None:
+        if self.position == 0:
+            self.carried = self._initial_states(self.streams, self.starts)
+        segment = slice(self.position * self.schedule.segment, (self.position + 1) * self.schedule.segment)
+        weight = self.streams.weight[:, segment, None]
+        x = self.carried if self.position == 0 else self.carried.detach()
+        y, last = simulate(self._lfr(), self.streams.u[:, segment], x)
+        loss = (weight * (y - self.streams.y[:, segment])).square().sum() / (weight.sum() * y.shape[-1]).clamp(min=1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_([*self.model.parameters(), self.x0], 1.0)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+        elif self.step == 0:
+            raise NotConverged("the training error is not finite from the start; check the scale of the data.")
+        self.running.append(float(loss.detach()))
+        self.carried = last.detach()
+        self.step += 1
+        self.position = (self.position + 1) % self.segments
+        if self.position == 0:
+            self._take_over()
+        self._report("train", self.running[-1])
+
+    def _lfr(self) -> LFR:
+        return self.model.explicit().to(self.schedule.dtype)  # type: ignore[operator]
+
+    # states -----------------------------------------------------------------------------------------------------------
+
+    def _initial_states(self, streams: Streams, carried: Tensor) -> Tensor:
+        own = self.x0.to(self.schedule.dtype)[streams.record]
+        return torch.where((streams.before < 0)[:, None], own, carried)
+
+    def _take_over(self) -> None:
+        """A stream's end is its successor's start in the next pass."""
+        follows = self.streams.before >= 0
+        self.starts[follows] = self.carried[self.streams.before[follows]]
+
+    def _first_pass(self) -> None:
+        if bool((self.streams.before >= 0).any()):
+            with torch.no_grad():
+                _, self.carried = simulate(self._lfr(), self.streams.u, self._initial_states(self.streams, self.starts))
+            self._take_over()
+
+    # validation -------------------------------------------------------------------------------------------------------
+
+    def _validate(self) -> None:
+        began = time.monotonic()
+        train_rmse = math.sqrt(sum(self.running) / len(self.running)) if self.running else math.nan
+        self.running = []
+        val_rmse = math.nan
+        if self.validation is not None:
+            val_rmse = validation_rmse(self._lfr().detach(), self.validation, self.x0.detach())
+        if self.validation is not None and (self.best is None or val_rmse < self.best[0]):
+            self.best = (val_rmse, self.step, self._snapshot())
+        self.cost_of_validation = time.monotonic() - began
+        row = {"step": self.step, "seconds": self.seconds, "train_rmse": train_rmse, "val_rmse": val_rmse}
+        self.history.append({**row, "learning_rate": self._rate()})
+        self._report("validate", None)
+
+    def _snapshot(self) -> dict[str, Tensor]:
+        return {**copy.deepcopy(self.model.state_dict()), "training.x0": self.x0.detach().clone()}
+
+    def _restore(self, snapshot: dict[str, Tensor]) -> None:
+        self.model.load_state_dict({k: v for k, v in snapshot.items() if k != "training.x0"})
+        self.x0.data.copy_(snapshot["training.x0"])
+
+    def _report(self, phase: str, loss: float | None) -> None:
+        if self.progress is None:
+            return
+        per_step = self.seconds / max(self.step, 1)
+        whole = self.steps * per_step if self.steps else 60 * self.schedule.minutes
+        last = self.history[-1]["val_rmse"] if self.history else math.nan
+        self.progress({
+            "phase": phase, "step": self.step, "steps": self.steps, "seconds": self.seconds,
+            "eta_seconds": max(0.0, whole - self.seconds), "train_loss": loss, "val_rmse": last,
+        })  # fmt: skip
+
+    # checkpoints ------------------------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        assert self.keeper is not None
+        tensors = {f"now.{k}": v for k, v in self._snapshot().items()}
+        if self.best is not None:
+            tensors |= {f"best.{k}": v for k, v in self.best[2].items()}
+        for i, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
+        tensors |= {"starts": self.starts, "carried": self.carried}
+        meta = {
+            "step": self.step, "steps": self.steps, "position": self.position, "seconds": self.seconds,
+            "best": None if self.best is None else [self.best[0], self.best[1]],
+            "history": self.history, "running": self.running, "cost_of_validation": self.cost_of_validation,
+        }  # fmt: skip
+        self.keeper.save({k: v.detach().contiguous().clone() for k, v in tensors.items()}, meta)
+
+    def _resume(self) -> bool:
+        kept = None if self.keeper is None else self.keeper.load()
+        if kept is None:
+            return False
+        tensors, meta = kept
+        parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
+        for name, value in tensors.items():
+            head, _, rest = name.partition(".")
+            if head in parts:
+                parts[head][rest] = value
+        self._restore(parts["now"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["adam"].items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.starts, self.carried = tensors["starts"], tensors["carried"]
+        self.step, self.steps, self.position = meta["step"], meta["steps"], meta["position"]
+        self.seconds, self.history, self.running = meta["seconds"], meta["history"], meta["running"]
+        self.cost_of_validation = meta["cost_of_validation"]
+        if meta["best"] is not None:
+            self.best = (meta["best"][0], meta["best"][1], parts["best"])
+        return True
+
+
+def validation_rmse(lfr: LFR, streams: Streams, x0: Tensor) -> float:
+    """The root mean square simulation error over the samples that count, all outputs together.
+
+    Args:
+        lfr: the model, in the streams' dtype.
+        streams: validation streams.
+        x0: (record, nx) the initial states of those streams that begin where their record does.
+
+    Returns:
+        The error in the streams' (normalised) units; inf where the simulation is not finite.
+    """
+    start = torch.where(streams.warm[:, None], x0.to(streams.u.dtype)[streams.record], 0.0)
+    with torch.no_grad():
+        y, _ = simulate(lfr, streams.u, start)
+        weight = streams.weight[:, :, None]
+        error = (weight * (y - streams.y)).double().square().sum() / (streams.weight.double().sum() * y.shape[-1])
+    value = float(error.sqrt())
+    return value if math.isfinite(value) else math.inf
