@@ -2,7 +2,8 @@
 
 from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
-from eqnets.certification.claim import Claim, Contracting, Labels, Lipschitz, PairGain, WellPosed
+from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
+from eqnets.certification.labels import Labels, PairGain
 
 __all__ = [
     "Certificate",

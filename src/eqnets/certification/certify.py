@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from eqnets.certification.artefact import Certificate
-from eqnets.certification.claim import Claim, Contracting, Labels, Lipschitz, WellPosed
+from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import prove
 from eqnets.certification.factor import best_factor
 from eqnets.certification.inequality import Rows
+from eqnets.certification.labels import Labels
 from eqnets.certification.proof import METHOD
 from eqnets.certification.search import Candidate, candidates
 from eqnets.errors import InputError, NotCertified
@@ -23,8 +24,8 @@ def certify(claim: Claim, lfr: LFR, witness: Witness | None = None) -> Certifica
     """Prove a claim about an LFR.
 
     The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
-    believed. Its P and Λ are multiplied by a common factor where the claim's supply needs that (another form of the same
-    gain, a larger γ, other scales).
+    believed. Its P and Λ are multiplied by a common factor where the claim's supply needs that (another form of the
+    same gain, a larger γ, other scales).
 
     Args:
         claim: `WellPosed()`, `Contracting(rate)` or `Lipschitz(gamma, u_scale, y_scale)`.
@@ -59,8 +60,8 @@ def certify(claim: Claim, lfr: LFR, witness: Witness | None = None) -> Certifica
         raise first
     reason = f" The best of what was tried says: {first}" if first is not None else ""
     raise NotCertified(
-        f"not certified: no witness for {type(settled).__name__} was found, which does not mean that the claim is false. "
-        f"Remedy: pass the model's own, certify(claim, lfr, witness=model.witness()).{reason}",
+        f"not certified: no witness for {type(settled).__name__} was found, which does not mean that the claim is "
+        f"false. Remedy: pass the model's own, certify(claim, lfr, witness=model.witness()).{reason}",
         block=first.block if first else None,
         margin=first.margin if first else None,
     )

@@ -8,66 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
+from eqnets.certification.labels import Labels, PairGain, channels_in_words, down, rate_words, ratio_unit, up
 from eqnets.errors import InputError
-from eqnets.system.lfr import LFR
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What a sentence needs to know of an LFR: sizes, sample time, names and units of the channels.
-
-    Args:
-        nx: number of states.
-        nu: number of inputs.
-        ny: number of outputs.
-        dt: the sample time in seconds, None in continuous time.
-        u_names: names of the inputs, or None.
-        y_names: names of the outputs, or None.
-        u_units: units of the inputs, or None.
-        y_units: units of the outputs, or None.
-    """
-
-    nx: int
-    nu: int
-    ny: int
-    dt: float | None
-    u_names: tuple[str, ...] | None = None
-    y_names: tuple[str, ...] | None = None
-    u_units: tuple[str, ...] | None = None
-    y_units: tuple[str, ...] | None = None
-
-    @classmethod
-    def of(cls, lfr: LFR) -> Labels:
-        """The labels of an LFR."""
-        return cls(lfr.nx, lfr.nu, lfr.ny, lfr.dt, lfr.u_names, lfr.y_names, lfr.u_units, lfr.y_units)
-
-    def inputs(self) -> list[str]:
-        """The inputs' names; u1, u2, … where none were given."""
-        return list(self.u_names) if self.u_names else [f"u{i + 1}" for i in range(self.nu)]
-
-    def outputs(self) -> list[str]:
-        """The outputs' names; y1, y2, … where none were given."""
-        return list(self.y_names) if self.y_names else [f"y{i + 1}" for i in range(self.ny)]
-
-
-@dataclass(frozen=True)
-class PairGain:
-    """The proved gain from one input to one output: ‖Δy_i‖ ≤ gain·‖Δu_j‖ when only u_j changes.
-
-    Args:
-        output: name of the output.
-        input: name of the input.
-        gain: γ·y_scale_i / u_scale_j, rounded upwards.
-        unit: unit of the gain, empty where no units are known.
-    """
-
-    output: str
-    input: str
-    gain: float
-    unit: str
 
 
 class _Unstated(float):
@@ -120,6 +64,12 @@ class Contracting:
     def for_system(self, labels: Labels) -> Contracting:
         """The claim with the rate settled for discrete or continuous time.
 
+        Args:
+            labels: of the system.
+
+        Returns:
+            The claim with its own number for a rate.
+
         Raises:
             InputError: the rate does not fit the time of the system.
         """
@@ -153,7 +103,9 @@ class Contracting:
                 words += f" (proved: c = {down(rate)} 1/s, a time constant of {up(1 / rate)} s)"
             words += ", from all initial states and for every input."
         else:
-            shrinks = f"|Δx_t|_P ≤ {up(self.rate)}^t |Δx_0|_P with t" if self.rate < 1 else "|Δx_t|_P shrinks at every t,"
+            shrinks = "|Δx_t|_P shrinks at every t,"
+            if self.rate < 1:
+                shrinks = f"|Δx_t|_P ≤ {up(self.rate)}^t |Δx_0|_P with t"
             words = (
                 "Any two trajectories of this model under the same input approach each other: "
                 f"{shrinks} in steps of {labels.dt:.6g} s"
@@ -193,6 +145,12 @@ class Lipschitz:
     def for_system(self, labels: Labels) -> Lipschitz:
         """The claim with scales that fit a system.
 
+        Args:
+            labels: of the system.
+
+        Returns:
+            The claim itself.
+
         Raises:
             InputError: a scale has the wrong length, or channels of different units come without a scale.
         """
@@ -221,7 +179,7 @@ class Lipschitz:
             for j, name in enumerate(labels.inputs()):
                 unit = ""
                 if labels.y_units and labels.u_units:
-                    unit = _ratio_unit(labels.y_units[i], labels.u_units[j])
+                    unit = ratio_unit(labels.y_units[i], labels.u_units[j])
                 gain = self.gamma * y_scale[i] / u_scale[j]
                 rows.append(PairGain(output, name, math.nextafter(math.nextafter(gain, math.inf), math.inf), unit))
         return rows
@@ -239,8 +197,8 @@ class Lipschitz:
         del rate
         u_scale, y_scale = self.scales(labels)
         physical = labels.u_units is not None or labels.y_units is not None
-        scaled = f"S_u = diag({_channels(labels.inputs(), u_scale, labels.u_units)}) and S_y = diag("
-        scaled += f"{_channels(labels.outputs(), y_scale, labels.y_units)})"
+        scaled = f"S_u = diag({channels_in_words(labels.inputs(), u_scale, labels.u_units)}) and S_y = diag("
+        scaled += f"{channels_in_words(labels.outputs(), y_scale, labels.y_units)})"
         pairs = self.pair_gains(labels)
         shown = "; ".join(f"{p.output} from {p.input}: {up(p.gain)} {p.unit}".strip() for p in pairs[:12])
         if len(pairs) > 12:
@@ -257,29 +215,6 @@ class Lipschitz:
 
 
 Claim = WellPosed | Contracting | Lipschitz
-
-
-def up(value: float, digits: int = 6) -> str:
-    """A number with so many digits, rounded upwards: an upper bound stays one when it is printed."""
-    return _rounded(value, digits, ROUND_CEILING)
-
-
-def down(value: float, digits: int = 6) -> str:
-    """A number with so many digits, rounded downwards."""
-    return _rounded(value, digits, ROUND_FLOOR)
-
-
-def rate_words(rate: float, dt: float) -> str:
-    """A proved rate 0 < rate < 1 of a discrete-time system, with its time constant −dt/ln ᾱ in seconds."""
-    digits = next(d for d in range(6, 18) if float(up(rate, d)) < 1 or d == 17)
-    return f"proved: {up(rate, digits)} per step, a time constant of {up(-dt / math.log(rate))} s"
-
-
-def _rounded(value: float, digits: int, rounding: str) -> str:
-    if float(f"{value:.{digits}g}") == value:
-        return f"{value:.{digits}g}"
-    short = Context(prec=digits, rounding=rounding).create_decimal(Decimal(value))
-    return f"{float(short):.{digits}g}"
 
 
 def _number(name: str, value: Any) -> float:
@@ -302,14 +237,3 @@ def _scale(name: str, value: Any) -> tuple[float, ...] | None:
         if number <= 0:
             raise InputError(f"{name}[{i}] must be positive, got {number:g}; it is a typical size of that channel.")
     return numbers
-
-
-def _ratio_unit(above: str, below: str) -> str:
-    above, below = above.strip() or "1", below.strip() or "1"
-    wrap = [f"({unit})" if any(mark in unit for mark in "/·* ") else unit for unit in (above, below)]
-    return above if below == "1" else f"{wrap[0]}/{wrap[1]}"
-
-
-def _channels(names: list[str], scale: tuple[float, ...], units: tuple[str, ...] | None) -> str:
-    units = units or ("",) * len(names)
-    return ", ".join(f"{n}: {s:.6g} {u}".strip() for n, s, u in zip(names, scale, units, strict=True))

@@ -9,10 +9,11 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from eqnets.certification.claim import Claim, Contracting, Labels, Lipschitz, WellPosed
+from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
 from eqnets.certification.enclosure import Array, Ball
 from eqnets.certification.factor import best_factor
 from eqnets.certification.inequality import Rows, gain_supply, storage, supply
+from eqnets.certification.labels import Labels
 from eqnets.certification.proof import Proof, prove_positive, scaled_eigenvalue
 from eqnets.errors import NotCertified
 from eqnets.system.lfr import LFR
@@ -35,6 +36,8 @@ class Evidence:
 def prove(claim: Claim, lfr: LFR, P: Array, Lambda: Array) -> Evidence:
     """Prove a claim with these numbers.
 
+    A `NotCertified` names the block of the inequality that fails where P or Λ is not positive, or (★) does not hold.
+
     Args:
         claim: settled for this system (`claim.for_system`).
         lfr: the system.
@@ -43,10 +46,6 @@ def prove(claim: Claim, lfr: LFR, P: Array, Lambda: Array) -> Evidence:
 
     Returns:
         The evidence; that it is returned is the proof.
-
-    Raises:
-        NotCertified: P or Λ is not positive, or the inequality does not hold; the message names the block.
-        InputError: the LFR holds a number that is not finite.
     """
     rows = Rows.of(lfr)
     if not np.all(Lambda > 0) or not np.isfinite(Lambda).all():
@@ -122,8 +121,8 @@ def _diagnose(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, La
         _diagnose_gain(claim, lfr, rows, P, Lambda, proof)
     _fail(
         "rounding", proof.margin,
-        f"the inequality holds as computed, with margin {proof.margin:.3g}, but that is too small to be proved in float64 "
-        f"(the assembly alone is uncertain by {proof.resolution:.2g})",
+        f"the inequality holds as computed, with margin {proof.margin:.3g}, but that is too small to be proved in "
+        f"float64 (the assembly alone is uncertain by {proof.resolution:.2g})",
         "claim a little less (a larger rate or gamma), or train with a larger eps",
     )  # fmt: skip
 
@@ -138,7 +137,8 @@ def _diagnose_gain(claim: Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Arr
     reach = best_factor(rows, P, Lambda, u_scale, y_scale)
     remedy = "claim a larger gamma, or pass a witness made for this claim"
     if reach is not None and math.isfinite(reach.gamma):
-        remedy = f"this witness proves about gamma = {reach.gamma * (1 + 1e-4):.6g}; claim that, or pass a better witness"
+        proved = reach.gamma * (1 + 1e-4)
+        remedy = f"this witness proves about gamma = {proved:.6g}; claim that, or pass a better witness"
     what = f"the states and neurons contract, but with the input and output the inequality fails by {proof.margin:.3g}"
     _fail("gain", proof.margin, what, remedy)
 

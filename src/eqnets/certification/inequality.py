@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eqnets.certification.claim import Labels, Lipschitz
+from eqnets.certification.claim import Lipschitz
 from eqnets.certification.enclosure import Array, Ball
+from eqnets.certification.labels import Labels
 from eqnets.errors import InputError
 from eqnets.system.lfr import LFR
 
@@ -47,6 +48,12 @@ class Rows:
     @classmethod
     def of(cls, lfr: LFR) -> Rows:
         """The rows of an LFR; float32 blocks are taken at their exact value.
+
+        Args:
+            lfr: the system.
+
+        Returns:
+            The rows, float64.
 
         Raises:
             InputError: a block holds a number that is not finite.

@@ -1,9 +1,9 @@
 """The everyday proof that a symmetric matrix is positive definite, in milliseconds of float64.
 
 After scaling by powers of two (no rounding), a shifted matrix M − cI is factored, and the residual of the factor is
-bounded rigorously: M − cI − LLᵀ = E with ‖E‖ < c gives M ≽ (c − ‖E‖) I ≻ 0 (Rump 2006, with the residual bounded after the
-fact: soundness rests on the bound of the product LLᵀ, not on how L was found). The radius of the enclosure of M, the
-rounding of its assembly, is part of E: success is a proof about the exact matrix under IEEE arithmetic.
+bounded rigorously: M − cI − LLᵀ = E with ‖E‖ < c gives M ≽ (c − ‖E‖) I ≻ 0 (Rump 2006, with the residual bounded after
+the fact: soundness rests on the bound of the product LLᵀ, not on how L was found). The radius of the enclosure of M,
+the rounding of its assembly, is part of E: success is a proof about the exact matrix under IEEE arithmetic.
 A proof in exact integers, for margins below what float64 can see, will take the same arguments.
 """
 

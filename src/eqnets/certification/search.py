@@ -10,9 +10,10 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from eqnets.certification.claim import Claim, Contracting, Labels, Lipschitz, WellPosed
+from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
 from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
+from eqnets.certification.labels import Labels
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI, bounded_real, lyapunov
@@ -36,12 +37,14 @@ class Candidate:
 def candidates(claim: Claim, lfr: LFR) -> Iterator[Candidate]:
     """What can be tried without a witness, most promising first; nothing where no cheap way is known.
 
+    A `NotCertified` says so where the claim is false for a linear system, by its spectral radius or H∞ norm.
+
     Args:
         claim: settled for this system.
         lfr: the system.
 
-    Raises:
-        NotCertified: the claim is false for a linear system (its spectral radius or H∞ norm says so).
+    Yields:
+        The candidates.
     """
     rows = Rows.of(lfr)
     if isinstance(claim, WellPosed) or rows.nx == 0:
@@ -78,7 +81,16 @@ def _geometric(D11: Array, low: Array, high: Array, share: float) -> Array | Non
     """Λ for a strictly lower triangular D11, row by row.
 
     With W the block of the rows above and b the row, the next Schur complement stays positive definite for
-    λ (β − α)²/2 · bᵀW⁻¹b < 1; half of that, times `share`, is taken, and never more than the multiplier before.
+    λ (β − α)²/2 · bᵀW⁻¹b < 1; half of that, times `share`, is taken, and never more than 1.
+
+    Args:
+        D11: (nv, nv), strictly lower triangular.
+        low: (nv,) the slopes' lower bounds α.
+        high: (nv,) the slopes' upper bounds β.
+        share: of the largest multiplier that is safe.
+
+    Returns:
+        Λ (nv,), or None where float64 cannot hold it.
     """
     nv = len(D11)
     Lambda = np.ones(nv)
@@ -113,8 +125,8 @@ def _linear(claim: Claim, lfr: LFR, rows: Rows) -> Candidate:
             radius = float(np.abs(np.linalg.eigvals(A)).max()) * claim.rate
             if radius >= claim.rate:
                 raise NotCertified(
-                    f"not certified: the linear system has the spectral radius {radius:.7g}, which is not below the rate "
-                    f"{claim.rate:.7g}. Remedy: claim a larger rate (at most 1), or stabilise the model.",
+                    f"not certified: the linear system has the spectral radius {radius:.7g}, which is not below the "
+                    f"rate {claim.rate:.7g}. Remedy: claim a larger rate (at most 1), or stabilise the model.",
                     block="states", margin=claim.rate - radius,
                 )  # fmt: skip
         else:
@@ -122,8 +134,8 @@ def _linear(claim: Claim, lfr: LFR, rows: Rows) -> Candidate:
             slowest = float(np.linalg.eigvals(A).real.max())
             if slowest >= 0:
                 raise NotCertified(
-                    f"not certified: the slowest pole of the linear system is at {slowest - claim.rate:.7g} 1/s, not left "
-                    f"of −c = {-claim.rate:.7g}. Remedy: claim a smaller c, or stabilise the model.",
+                    f"not certified: the slowest pole of the linear system is at {slowest - claim.rate:.7g} 1/s, not "
+                    f"left of −c = {-claim.rate:.7g}. Remedy: claim a smaller c, or stabilise the model.",
                     block="states", margin=-slowest,
                 )  # fmt: skip
             A = _cayley(A)[0]
@@ -132,8 +144,8 @@ def _linear(claim: Claim, lfr: LFR, rows: Rows) -> Candidate:
     assert isinstance(claim, Lipschitz)
     u_scale, y_scale = claim.scales(Labels.of(lfr))
     A, B = rows.Lx[:, part["x"]], rows.Lx[:, part["u"]] * np.array(u_scale)[None, :]
-    C, D = rows.Ly / np.array(y_scale)[:, None], np.zeros((0, 0))
-    C, D = C[:, part["x"]], C[:, part["u"]] * np.array(u_scale)[None, :]
+    Ly = rows.Ly / np.array(y_scale)[:, None]
+    C, D = Ly[:, part["x"]], Ly[:, part["u"]] * np.array(u_scale)[None, :]
     if not rows.discrete:
         slowest = float(np.linalg.eigvals(A).real.max())
         if slowest >= 0:
@@ -146,10 +158,15 @@ def _linear(claim: Claim, lfr: LFR, rows: Rows) -> Candidate:
         Q = C.T @ C + np.eye(rows.nx)
         return Candidate(lyapunov(torch.from_numpy(A), torch.from_numpy(Q)).numpy(), empty, "the Lyapunov equation")
     try:
-        P = bounded_real(LTI(*(torch.from_numpy(block) for block in (A, B, C, D))), claim.gamma)
+        P = bounded_real(_lti(A, B, C, D), claim.gamma)
     except InputError as error:
         raise NotCertified(f"not certified: {error}", block="gain") from error
     return Candidate(P.numpy(), empty, "the bounded-real lemma")
+
+
+def _lti(A: Array, B: Array, C: Array, D: Array) -> LTI:
+    A, B, C, D = (np.ascontiguousarray(block) for block in (A, B, C, D))
+    return LTI(torch.from_numpy(A), torch.from_numpy(B), torch.from_numpy(C), torch.from_numpy(D))
 
 
 def _cayley(A: Array, B: Array | None = None, C: Array | None = None, D: Array | None = None) -> tuple[Array, ...]:
@@ -181,7 +198,7 @@ def _small_gain(claim: Claim, rows: Rows) -> Iterator[Candidate]:
             inverse @ C1,
             inverse @ D11 * spread[None, :],
         )
-        P = bounded_real(LTI(*(torch.from_numpy(np.ascontiguousarray(block)) for block in blocks)), 1.0)
+        P = bounded_real(_lti(*blocks), 1.0)
     except (np.linalg.LinAlgError, InputError):
         return
     yield Candidate(P.numpy(), 0.5 / spread**2, "the small-gain theorem")

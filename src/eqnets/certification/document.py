@@ -1,0 +1,202 @@
+"""The strict reader and writer of certificate files: format, keys and types, each failure one sentence.
+
+The file is JSON, its floats are the shortest decimals that read back as the same float64. What stands under `unchecked`
+(the sentence, the margin, the method) is for the reader's eye; nothing looks at it when the file is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
+from eqnets.certification.enclosure import Array
+from eqnets.certification.labels import Labels
+from eqnets.errors import CertificateError
+
+FORMAT = "eqnets-certificate"
+VERSION = 1
+_KEYS = {"format", "version", "claim", "digest", "labels", "P", "Lambda", "unchecked"}
+_CLAIM_KEYS = {
+    "wellposed": {"kind"},
+    "contracting": {"kind", "rate"},
+    "lipschitz": {"kind", "gamma", "u_scale", "y_scale"},
+}
+_LABEL_KEYS = ("u_names", "y_names", "u_units", "y_units")
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """What a certificate file says, with nothing of it proved.
+
+    Args:
+        claim: the claim.
+        digest: the sha256 of the LFR that it is about.
+        P: (nx, nx) symmetric, (0, 0) for `WellPosed`.
+        Lambda: (nv,).
+        labels: the names and units that the file states, by key; None where there were none.
+    """
+
+    claim: Claim
+    digest: str
+    P: Array
+    Lambda: Array
+    labels: dict[str, list[str] | None]
+
+
+def write(document: Document, unchecked: dict[str, Any]) -> str:
+    """The text of a certificate file.
+
+    Args:
+        document: what is claimed and what proves it.
+        unchecked: further entries for the reader's eye.
+
+    Returns:
+        JSON.
+    """
+    entries = {
+        "format": FORMAT,
+        "version": VERSION,
+        "claim": _claim_to_json(document.claim),
+        "digest": document.digest,
+        "labels": document.labels,
+        "P": [row[: i + 1] for i, row in enumerate(document.P.tolist())],
+        "Lambda": document.Lambda.tolist(),
+        "unchecked": unchecked,
+    }
+    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> Document:
+    """Read a certificate file; a `CertificateError` says what is wrong with its form.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        What the file says.
+    """
+    entries = _json(path)
+    labels = _text("labels", entries["labels"], dict)
+    _same_keys("'labels'", labels, set(_LABEL_KEYS))
+    _text("unchecked", entries["unchecked"], dict)
+    return Document(
+        _claim_from_json(entries["claim"]),
+        _text("digest", entries["digest"], str),
+        _matrix(entries["P"]),
+        _numbers("Lambda", entries["Lambda"]),
+        labels,
+    )
+
+
+def label_entries(labels: Labels) -> dict[str, list[str] | None]:
+    """The names and units of an LFR, as the file holds them."""
+    return {key: _listed(getattr(labels, key)) for key in _LABEL_KEYS}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CertificateError(f"the file cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise CertificateError("the file is not text in UTF-8") from error
+    try:
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise CertificateError(f"the file is not complete JSON ({error})") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CertificateError(f"the file is not an {FORMAT}")
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
+        raise CertificateError(f"its format version is {version!r}, this eqnets reads {VERSION}; update eqnets")
+    _same_keys("the file", document, _KEYS)
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _same_keys(where: str, found: dict[str, Any], wanted: set[str]) -> None:
+    if set(found) != wanted:
+        extra, missing = sorted(set(found) - wanted), sorted(wanted - set(found))
+        words = [f"unknown {', '.join(extra)}"] if extra else []
+        words += [f"missing {', '.join(missing)}"] if missing else []
+        raise CertificateError(f"{where} has other keys than version {VERSION} knows ({'; '.join(words)})")
+
+
+def _text(name: str, value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise CertificateError(f"'{name}' is not of the right type ({kind.__name__})")
+    return value
+
+
+def _float(name: str, value: Any) -> float:
+    if type(value) not in (int, float):
+        raise CertificateError(f"'{name}' holds {str(value)[:40]!r}, which is not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise CertificateError(f"'{name}' holds a number that float64 cannot hold")
+    return number
+
+
+def _numbers(name: str, value: Any) -> Array:
+    return np.array([_float(name, entry) for entry in _text(name, value, list)], dtype=np.float64)
+
+
+def _matrix(value: Any) -> Array:
+    """P from the rows of its lower triangle."""
+    rows = _text("P", value, list)
+    P = np.zeros((len(rows), len(rows)))
+    for i, row in enumerate(rows):
+        numbers = _numbers("P", row)
+        if len(numbers) != i + 1:
+            raise CertificateError(f"row {i} of 'P' has {len(numbers)} numbers; the lower triangle has {i + 1}")
+        P[i, : i + 1] = numbers
+        P[: i + 1, i] = numbers
+    return P
+
+
+def _listed(labels: tuple[Any, ...] | None) -> list[Any] | None:
+    return None if labels is None else list(labels)
+
+
+def _scale(document: dict[str, Any], key: str) -> tuple[float, ...] | None:
+    return None if document[key] is None else tuple(_numbers(key, document[key]).tolist())
+
+
+def _claim_to_json(claim: Claim) -> dict[str, Any]:
+    document: dict[str, Any] = {"kind": claim.kind}
+    if isinstance(claim, Contracting):
+        document["rate"] = claim.rate
+    if isinstance(claim, Lipschitz):
+        document |= {"gamma": claim.gamma, "u_scale": _listed(claim.u_scale), "y_scale": _listed(claim.y_scale)}
+    return document
+
+
+def _claim_from_json(value: Any) -> Claim:
+    document = _text("claim", value, dict)
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in _CLAIM_KEYS:
+        raise CertificateError(f"it claims {str(kind)[:40]!r}; known are {', '.join(sorted(_CLAIM_KEYS))}")
+    _same_keys("'claim'", document, _CLAIM_KEYS[kind])
+    if kind == "contracting":
+        return Contracting(_float("rate", document["rate"]))
+    if kind == "lipschitz":
+        return Lipschitz(_float("gamma", document["gamma"]), *(_scale(document, key) for key in ("u_scale", "y_scale")))
+    return WellPosed()
