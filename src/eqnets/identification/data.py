@@ -159,10 +159,7 @@ class Data:
             y: names of outputs; None keeps all.
 
         Returns:
-            The narrower data.
-
-        Raises:
-            DataError: no such channel.
+            The narrower data; a name that is not there is a DataError.
         """
         ui, yi = _positions(u, self.u_names, "input"), _positions(y, self.y_names, "output")
         return replace(

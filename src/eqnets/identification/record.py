@@ -64,10 +64,7 @@ class Record:
             suffix: what is added to the name.
 
         Returns:
-            The new record.
-
-        Raises:
-            DataError: fewer than two samples remain.
+            The new record; fewer than two samples are a DataError.
         """
         return Record(self.u[start:stop], self.y[start:stop], self.name + suffix)
 
