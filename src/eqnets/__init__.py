@@ -1,0 +1,117 @@
+"""eqnets: models of measured systems that are stable by construction, with evidence. `import eqnets as eq`.
+
+The core (models, simulation, certificates) needs torch, numpy and scipy. The names that work on measured files and pages
+(`_IDENTIFY`) need the extra `identify`; they are imported when they are first used, so that the core alone imports fast
+and without that extra. This is the only lazy import of the package.
+"""
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eqnets.certification import Certificate, Contracting, Lipschitz, WellPosed, certify, verify
+from eqnets.errors import (
+    CertificateError,
+    DataError,
+    EqnetsError,
+    InputError,
+    NotCertified,
+    NotConverged,
+    NotConvergedWarning,
+    UncertifiedWarning,
+)
+from eqnets.models import RNN, ContractingREN, LipschitzREN
+from eqnets.system import plants
+from eqnets.system.discretise import discretise
+from eqnets.system.lfr import LFR
+from eqnets.system.lti import LTI
+from eqnets.system.nonlinearity import Nonlinearity
+from eqnets.system.scale import fold
+from eqnets.system.simulate import linearise, simulate
+from eqnets.system.witness import Supply, Witness
+
+if TYPE_CHECKING:
+    from eqnets.identification.data import Data
+    from eqnets.identification.files import load
+    from eqnets.identification.fit import Fit, identify
+    from eqnets.identification.metrics import Score
+    from eqnets.identification.readers import read
+    from eqnets.identification.record import Record
+    from eqnets.reporting import report
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # system
+    "LFR",
+    "LTI",
+    "Nonlinearity",
+    "Supply",
+    "Witness",
+    "discretise",
+    "fold",
+    "linearise",
+    "plants",
+    "simulate",
+    # models
+    "ContractingREN",
+    "LipschitzREN",
+    "RNN",
+    # certification
+    "Certificate",
+    "Contracting",
+    "Lipschitz",
+    "WellPosed",
+    "certify",
+    "verify",
+    # identification and reporting
+    "Data",
+    "Fit",
+    "Record",
+    "Score",
+    "identify",
+    "load",
+    "read",
+    "report",
+    # errors and warnings
+    "CertificateError",
+    "DataError",
+    "EqnetsError",
+    "InputError",
+    "NotCertified",
+    "NotConverged",
+    "NotConvergedWarning",
+    "UncertifiedWarning",
+]
+
+_IDENTIFY = {
+    "Data": "eqnets.identification.data",
+    "Fit": "eqnets.identification.fit",
+    "Record": "eqnets.identification.record",
+    "Score": "eqnets.identification.metrics",
+    "identify": "eqnets.identification.fit",
+    "load": "eqnets.identification.files",
+    "read": "eqnets.identification.readers",
+    "report": "eqnets.reporting",
+}
+
+logging.getLogger("eqnets").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _IDENTIFY:
+        raise AttributeError(f"eqnets has no {name!r}; it has {', '.join(sorted(__all__))}.")
+    try:
+        value = getattr(import_module(_IDENTIFY[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("eqnets"):
+            raise
+        raise ImportError(
+            f"eqnets.{name} needs {error.name}, which is not installed; run: pip install 'eqnets[identify]'."
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
