@@ -81,7 +81,7 @@ class Pendulum:
         return self.damping / self.inertia + self.kd
 
     def contraction_threshold(self) -> float:
-        """What the total damping must exceed, √(kp + g/l) − √(kp − g/l) in 1/s; inf for kp ≤ g/l, where none will do."""
+        """What the total damping must exceed: √(kp + g/l) − √(kp − g/l) in 1/s, or inf for kp ≤ g/l."""
         G = self.stiffness_of_gravity
         return math.sqrt(self.kp + G) - math.sqrt(self.kp - G) if self.kp > G else math.inf
 
@@ -187,7 +187,7 @@ class Pendulum:
         The torque runs between random levels, a quarter of a period to two periods apart, plus a random-phase multisine
         of a fifth of their size up to twice the natural frequency √(kp + g/l). Under a controller with kp > g/l, the
         largest level is the torque that holds the pendulum at `angle`, so that angles span about ±`angle`. Otherwise it
-        is a fifth of the torque of 90°: a hanging pendulum then swings without going over the top.
+        is two fifths of the torque of 90°: a hanging pendulum then swings without going over the top.
 
         Args:
             generator: the source of randomness, on the CPU.
@@ -211,7 +211,7 @@ class Pendulum:
             )
         sG = self.stiffness_of_gravity if self.upright else -self.stiffness_of_gravity
         G = abs(sG)
-        largest = self.inertia * (self.kp * angle - sG * math.sin(angle) if self.kp > G else 0.2 * G)
+        largest = self.inertia * (self.kp * angle - sG * math.sin(angle) if self.kp > G else 0.4 * G)
         omega = math.sqrt(self.kp + G)
         period = 2 * math.pi / omega
 
