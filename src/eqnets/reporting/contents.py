@@ -1,0 +1,247 @@
+"""The words and numbers of the page: plain dicts, which the template lays out and escapes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from eqnets.certification.claim import Labels, Lipschitz, up
+from eqnets.reporting.figures import Channels
+from eqnets.reporting.words import channel, channels, clean, count, exact, number, quantity, rate, time_constant
+
+_ROLES = {"test": "Test data", "training": "Training data, which both models have seen"}
+
+
+def title(of: Channels) -> str:
+    """`"force [N] → acceleration [m/s²]"`."""
+    return f"{channels(of.u_names, of.u_units)} → {channels(of.y_names, of.y_units)}"
+
+
+def lead(fit: Any) -> str:
+    """One sentence on what the model is and what it was fitted to."""
+    lfr, info = fit.lfr, dict(fit.data_info or {})
+    kind = {"Contracting": "A contracting", "Lipschitz": "A Lipschitz-bounded", "WellPosed": "A well-posed"}
+    guarantee = type(fit.guarantee).__name__ if fit.guarantee is not None else ""
+    article = kind.get(guarantee, "An unconstrained")
+    words = f"{article} model with {count(lfr.nx, 'state')} and {count(lfr.nv, 'neuron')} "
+    words += f"({lfr.activation.name[:30]}), sampled every {exact(lfr.dt, 's')} ({exact(1 / lfr.dt, 'Hz')})"
+    records = info.get("records", ())
+    if records:
+        samples = sum(record["samples"] for record in records)
+        words += f"; identified from {count(len(records), 'record')} with {count(samples, 'sample')}"
+    return words + "."
+
+
+def error_card(of: Channels, model: Any, linear: Any, n_records: int) -> dict:
+    """The test error beside the linear model's.
+
+    Args:
+        of: names and units.
+        model: the model's Score on test data, or None where none were given.
+        linear: the linear model's Score, or None.
+        n_records: how many test records there are.
+
+    Returns:
+        The card.
+    """
+    if model is None:
+        return {
+            "rows": [], "tone": "open",
+            "note": "No test records were given for this report, so there is no evidence about the plant on it. "
+            "Pass records that training has not seen.",
+        }  # fmt: skip
+    rows, ratios = [], []
+    for i, (name, unit) in enumerate(zip(of.y_names, of.y_units, strict=True)):
+        own = float(model.rmse[i])
+        other = float(linear.rmse[i]) if linear is not None else math.nan
+        ratios.append(own / other if other > 0 else math.nan)
+        rows.append({
+            "name": clean(name), "model": quantity(own, unit), "change": _change(ratios[-1]),
+            "linear": quantity(other, unit) if linear is not None else "–",
+        })  # fmt: skip
+    better = sum(ratio < 1 for ratio in ratios)
+    tone = "good" if better == len(ratios) else "bad" if better == 0 and not np.isnan(ratios).all() else "open"
+    note = f"On {count(n_records, 'test record')}; the first {count(model.n_init, 'sample')} of each set the initial "
+    note += "state and are not scored."
+    if len(rows) == 1:
+        note = f"Fit {number(model.fit_percent[0])}\u00a0%. " + note
+    if len(rows) > 4:
+        note = f"Better than the linear model on {better} of {len(rows)} outputs; the first four are shown. " + note
+    return {"rows": rows[:4], "tone": tone, "note": note}
+
+
+def _change(ratio: float) -> str:
+    if not math.isfinite(ratio):
+        return ""
+    percent = 100 * (1 - ratio)
+    if abs(percent) < 0.5:
+        return "as large as"
+    return f"{abs(percent):.0f}\u00a0% {'below' if percent > 0 else 'above'}"
+
+
+def certificate_card(fit: Any) -> dict:
+    """The certificate in words and units."""
+    certificate = fit.certificate
+    if certificate is None:
+        return {
+            "proved": False, "tone": "open", "sub": "what is proved of the model", "headline": "No certificate",
+            "note": "",
+            "sentence": "This model was fitted without a guarantee: nothing is proved of it, not even stability.",
+        }  # fmt: skip
+    claim = certificate.claim
+    headline = {"Contracting": "Contracting", "WellPosed": "Well posed"}.get(type(claim).__name__, type(claim).__name__)
+    if isinstance(claim, Lipschitz):
+        headline = f"Gain γ ≤ {number(float(up(claim.gamma, 4)), 4)}"
+        pairs = claim.pair_gains(Labels.of(fit.lfr))
+        if len(pairs) == 1:
+            headline = f"Gain ≤ {quantity(float(up(pairs[0].gain, 3)), pairs[0].unit)}"
+    sentence = clean(certificate.sentence)
+    note = ""
+    if len(sentence) > 330:
+        cut = sentence[:330].rfind(", with ")
+        sentence = sentence[: cut if cut > 60 else 320] + " …"
+        note = "In full, with every scale and channel pair, under Certificate below."
+    return {
+        "proved": True, "tone": "info", "sub": "what is proved of the model", "headline": headline,
+        "sentence": sentence, "note": note,
+    }  # fmt: skip
+
+
+def memory_card(fit: Any, proved: float | None) -> dict:
+    """The proved rate and its time constant.
+
+    Args:
+        fit: the fit.
+        proved: the proved rate ᾱ, or None.
+
+    Returns:
+        The card.
+    """
+    card = {"sub": "proved rate and time constant", "note": ""}
+    if proved is None or not proved < 1:
+        return card | {
+            "proved": False, "tone": "open", "headline": "No proved rate",
+            "sentence": "No bound is proved on how long a wrong initial state is felt.",
+        }  # fmt: skip
+    if fit.lfr.nx == 0 or proved <= 0:
+        return card | {
+            "proved": True, "tone": "info", "headline": "At once",
+            "sentence": "The model has no state, so nothing of the past is kept.",
+        }  # fmt: skip
+    tau = float(up(time_constant(proved, fit.lfr.dt), 3))
+    steps = math.ceil(math.log(0.01) / math.log(proved))
+    return card | {
+        "proved": True, "tone": "info", "headline": f"τ ≤ {quantity(tau, 's')}",
+        "sentence": f"Rate ᾱ = {rate(proved)} per step of {exact(fit.lfr.dt, 's')}; τ = −dt / ln ᾱ. The effect of any "
+        f"wrong initial state is below 1 % after at most {quantity(float(up(steps * fit.lfr.dt, 3)), 's')}, in the "
+        "norm of the certificate.",
+    }  # fmt: skip
+
+
+def score_table(of: Channels, role: str, model: Any, linear: Any) -> dict:
+    """The numbers per output, the model's beside the linear model's."""
+    rows = []
+    for i, (name, unit) in enumerate(zip(of.y_names, of.y_units, strict=True)):
+        cells = []
+        for attribute, sign in (("rmse", 1), ("nrmse", 1), ("fit_percent", -1), ("vaf", -1)):
+            own = float(getattr(model, attribute)[i])
+            other = float(getattr(linear, attribute)[i]) if linear is not None else math.nan
+            for value, rival in ((own, other), (other, own)):
+                text = quantity(value, unit) if attribute == "rmse" else number(value)
+                cells.append({"text": text, "best": bool(sign * value < sign * rival)})
+        rows.append({"name": channel(name, unit), "cells": cells})
+    return {"heading": _ROLES[role], "rows": rows, "records": _record_rows(of, model, linear)}
+
+
+def _record_rows(of: Channels, model: Any, linear: Any) -> list[dict]:
+    if len(model.records) < 2:
+        return []
+    rows = []
+    for k, score in enumerate(model.records):
+        for i, (name, unit) in enumerate(zip(of.y_names, of.y_units, strict=True)):
+            rows.append({
+                "record": clean(score.name),
+                "name": clean(name), "model": quantity(score.rmse[i], unit), "fit": number(score.fit_percent[i]),
+                "linear": quantity(linear.records[k].rmse[i], unit) if linear is not None else "–",
+            })  # fmt: skip
+    return rows
+
+
+def certificate_facts(fit: Any, proved: float | None) -> dict:
+    """The certificate section: facts, notes and the gains of the channel pairs."""
+    certificate = fit.certificate
+    if certificate is None:
+        return {
+            "facts": [], "gains": None,
+            "notes": ["No certificate: nothing is proved of this model. To have one, fit again with a guarantee."],
+        }  # fmt: skip
+    lfr, claim = fit.lfr, certificate.claim
+    facts = [("Claim", clean(certificate.sentence)), ("Method", clean(certificate.method))]
+    margin = certificate.margin
+    facts.append(("Margin of the inequality", number(margin) if isinstance(margin, int | float) else clean(margin)))
+    if proved is not None and 0 < proved < 1 and lfr.nx:
+        tau = time_constant(proved, lfr.dt)
+        facts.append(("Proved rate", f"{rate(proved)} per step; time constant {quantity(float(up(tau, 4)), 's', 4)}"))
+    scope = "the deployed model in physical units, from input to output, from one initial state; "
+    facts.append(("It speaks of", scope + "the estimate of the initial state from measured outputs is not covered"))
+    facts.append(("Digest of the model", clean(certificate.digest)))
+    gains = None
+    if isinstance(claim, Lipschitz):
+        labels = Labels.of(lfr)
+        pairs = {(p.output, p.input): p for p in claim.pair_gains(labels)}
+        gains = {
+            "outputs": [clean(y) for y in labels.outputs()[:12]],
+            "rows": [
+                {"name": clean(u), "cells": [
+                    quantity(float(up(pairs[y, u].gain, 4)), pairs[y, u].unit, 4) for y in labels.outputs()[:12]
+                ]} for u in labels.inputs()[:12]
+            ],
+        }  # fmt: skip
+    return {"facts": facts, "gains": gains, "notes": []}
+
+
+def reproduce(fit: Any, test: Any) -> dict:
+    """Command, settings, versions, sources, digests."""
+    settings = dict(fit.settings or {})
+    info = dict(fit.data_info or {})
+    command = settings.pop("command", None)
+    rows = [_source(source, "training") for source in info.get("sources", ()) or ()]
+    rows += [_source(source, "test") for source in (test.sources if test is not None else ())]
+    digests = [("Model (every block, activation, sample time)", fit.lfr.digest())]
+    if fit.certificate is not None:
+        digests.append(("Model named in the certificate", clean(fit.certificate.digest)))
+    return {
+        "command": clean(command) if command else _call(settings, fit.guarantee),
+        "settings": [(clean(k).replace("_", " "), _setting(v)) for k, v in settings.items() if v is not None],
+        "versions": [(clean(k), _setting(v)) for k, v in dict(fit.environment or {}).items()],
+        "sources": rows, "digests": digests,
+        "notes": [
+            "The same data, settings, seed and versions on the same kind of machine give the same model. A run "
+            "that was stopped by the clock is repeated by asking for the number of steps it made instead of minutes."
+        ],
+    }  # fmt: skip
+
+
+def _call(settings: dict, guarantee: Any) -> str:
+    order = ("nx", "nv", "steps", "seed")
+    words = [f"guarantee=eqnets.{guarantee!r}"] + [f"{k}={settings[k]!r}" for k in order if settings.get(k) is not None]
+    return f"fit = eqnets.identify(data, {', '.join(words)})"
+
+
+def _source(source: Any, role: str) -> dict:
+    def get(key: str) -> str:
+        return clean(source.get(key) if isinstance(source, dict) else getattr(source, key)) or "–"
+
+    return {"name": get("file"), "role": role, "sha256": get("sha256")}
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_setting(v) for v in value)
+    return clean(value)

@@ -1,0 +1,194 @@
+"""The verb: one self-contained HTML page about a fit."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+from plotly.offline import get_plotlyjs
+
+from eqnets.errors import InputError
+from eqnets.identification.metrics import Score, score
+from eqnets.reporting import contents, gather, sections, thin
+from eqnets.reporting.gather import Run
+from eqnets.reporting.residual_section import residuals
+
+CREED = "The certificate is about the model, not the plant; the test error is the evidence for the plant."
+_BUDGET = 2_200_000  # bytes of figure data: with plotly.js the page stays well below 8 MB
+_MOST_RECORDS = 12  # per role, drawn; all are scored
+
+
+def report(
+    fit: Any, path: str | os.PathLike, data: Any = None, test: Any = None, *, n_init: int = 50, force: bool = False
+) -> Path:
+    """Write one HTML file that shows a fit, its evidence and its certificate. It needs no network, then or later.
+
+    Args:
+        fit: the fit.
+        path: where the file goes; its folder must exist.
+        data: the training data in physical units, to be drawn; None leaves them out.
+        test: records that training has not seen; None, and the page says that there is no test error.
+        n_init: samples at the start of each record that set the initial state and are not scored.
+        force: replace an existing file.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        InputError: the file exists and `force` is not given, its folder does not exist, or (a DataError) the data do
+            not have the model's channels and sample time, or a record is not longer than n_init.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"'{path}' cannot be written: " + ("it is a folder." if path.is_dir() else "no such folder."))
+    if path.exists() and not force:
+        raise InputError(f"'{path}' exists and is not overwritten; remove it, or ask for force (--force).")
+    for given in (data, test):
+        if given is not None:
+            fit.check(given)
+    _write(path, _page(fit, data, test, n_init))
+    return path
+
+
+def _page(fit: Any, data: Any, test: Any, n_init: int) -> str:
+    of = gather.channels_of(fit)
+    tested = gather.runs(fit, test, "test", n_init) if test is not None else []
+    trained = gather.runs(fit, data, "training", n_init) if data is not None else []
+    shown = tested[:_MOST_RECORDS] + trained[:_MOST_RECORDS]
+    points = _points(shown)
+    proved = _proved_rate(fit)
+    scores, own, rival = _scores(fit, of, data, test, tested, trained, n_init)
+    tails = {record["name"]: record["samples"] - record["train"] for record in fit.data_info.get("records", ())}
+    album = sections.Album()
+    inputs = [run.u for run in (trained or tested)]
+    body = [
+        sections.data(album, of, shown, tails, points, len(tested) + len(trained) - len(shown)),
+        sections.fit(album, of, shown, points),
+        residuals(album, of, test if test is not None else data, tested or trained),
+        sections.frequency(album, of, fit, inputs),
+        sections.training(album, fit),
+    ]
+    first = (tested or trained or [None])[0]
+    starts = sections.wrong_starts(album, fit, first.u if first is not None else None)
+    style, script, plotly = _asset("page.css"), _asset("page.js"), get_plotlyjs()
+    return _template().render(
+        title=contents.title(of), lead=contents.lead(fit), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=_version(), error_card=contents.error_card(of, own, rival, len(tested)),
+        certificate_card=contents.certificate_card(fit), memory_card=contents.memory_card(fit, proved),
+        scores=scores, body=body, certificate=contents.certificate_facts(fit, proved) | {"figures": starts},
+        sections=[
+            {"id": "scores", "name": "Scores", "short": ""}, *body,
+            {"id": "certificate", "name": "Certificate", "short": ""},
+            {"id": "reproduce", "name": "Reproduce", "short": ""},
+        ],
+        reproduce=contents.reproduce(fit, test), thinned=_thinned(shown, points), css=Markup(style),
+        figures_json=Markup(_json(album)), plotly_js=Markup(plotly), page_js=Markup(script),
+        script_hashes=" ".join(_hash(text) for text in (plotly, script)),
+    )  # fmt: skip
+
+
+def _scores(
+    fit: Any, of: Any, data: Any, test: Any, tested: Sequence[Run], trained: Sequence[Run], n_init: int
+) -> tuple[dict[str, Any], Score | None, Score | None]:
+    """The score tables, and the test scores of both models for the card."""
+    tables: list[dict] = []
+    tested_own: Score | None = None
+    tested_rival: Score | None = None
+    for role, given, runs in (("test", test, tested), ("training", data, trained)):
+        if given is None:
+            continue
+        own = score(given, [run.model for run in runs], n_init)
+        rival = score(given, gather.linear_outputs(runs), n_init) if fit.linear is not None else None
+        tables.append(contents.score_table(of, role, own, rival))
+        if role == "test":
+            tested_own, tested_rival = own, rival
+    notes = [] if test is not None else ["No test data were given, so there is no test error."]
+    return {"tables": tables, "notes": notes}, tested_own, tested_rival
+
+
+def _proved_rate(fit: Any) -> float | None:
+    rate = fit.certificate.rate if fit.certificate is not None else None
+    return None if rate is None or not np.isfinite(rate) else float(rate)
+
+
+def _points(shown: Sequence[Run]) -> int:
+    lengths = []
+    for run in shown:
+        per_output = 4 if run.linear is None else 6  # measured twice; each simulation and its error
+        lengths += [len(run.u)] * (run.u.shape[1] + run.y.shape[1] * per_output)
+    return thin.cap(lengths, _BUDGET)
+
+
+def _thinned(shown: Sequence[Run], points: int) -> str:
+    longest = max((len(run.u) for run in shown), default=0)
+    if longest <= points:
+        return ""
+    return (
+        f"Records longer than {points} samples (the longest has {longest}) are drawn by the smallest and the largest "
+        "value of every stretch, so no peak is lost; every score and test uses all samples."
+    )
+
+
+def _json(album: sections.Album) -> str:
+    """The figures as one JSON object that cannot end the script element it stands in."""
+    text = "{" + ",".join(f'"{key}":{figure.to_json()}' for key, figure in album.figures.items()) + "}"
+    for character in "<>\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _asset(name: str) -> str:
+    return resources.files("eqnets.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["maths"] = _maths
+    return environment.from_string(_asset("page.html.jinja"))
+
+
+def _maths(text: str) -> Markup:
+    """|Δx_t|_P and rate^t of a sentence with real subscripts and exponents; everything else is escaped."""
+    escaped = str(escape(text))
+    escaped = re.sub(r"\|Δx(?:_(\w))?(\([\w]\))?\|_P", _norm, escaped)
+    return Markup(re.sub(r"(?<=\d)\^t\b", "<sup>t</sup>", escaped))
+
+
+def _norm(match: re.Match[str]) -> str:
+    index = f"<sub>{match[1]}</sub>" if match[1] else ""
+    return f"|Δx{index}{match[2] or ''}|<sub>P</sub>"
+
+
+def _version() -> str:
+    try:
+        return metadata.version("eqnets")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside and rename: no reader ever sees half a page."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
