@@ -11,9 +11,9 @@ from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import prove
 from eqnets.certification.factor import best_factor
-from eqnets.certification.inequality import Rows
+from eqnets.certification.inequality import Rows, gain_supply, storage, supply
 from eqnets.certification.labels import Labels
-from eqnets.certification.proof import METHOD
+from eqnets.certification.proof import METHOD, scaled_eigenvalue
 from eqnets.certification.search import Candidate, candidates
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
@@ -81,6 +81,12 @@ def _from_witness(claim: Claim, lfr: LFR, witness: Witness) -> Iterator[Candidat
     if not isinstance(claim, WellPosed) and P.size and np.abs(P - P.T).max() > 1e-6 * np.abs(P).max():
         raise InputError("the witness' P is not symmetric; give (P + Pᵀ)/2.")
     yield Candidate(P, Lambda, "given")
+    low, high = (bound.numpy() for bound in lfr.activation.slopes(lfr.nv))
+    if (low >= 0).all() and (high <= 1).all() and not ((low == 0).all() and (high == 1).all()):
+        # models promise for slopes in [0, 1]: λ w(w − v) ≤ kλ (w − αv)(w − βv) with k = (α + β − 2αβ)/(β − α)²
+        width = high - low
+        k = np.where(width > 1e-6, (low + high - 2 * low * high) / np.maximum(width, 1e-6) ** 2, 1e6)
+        yield Candidate(P, k * Lambda, "given, with its multipliers for slopes in [0, 1] taken to narrower slopes")
 
 
 def _factors(claim: Claim, lfr: LFR, candidate: Candidate, witness: Witness | None) -> Iterator[Candidate]:
@@ -90,17 +96,20 @@ def _factors(claim: Claim, lfr: LFR, candidate: Candidate, witness: Witness | No
         yield Candidate(P, candidate.Lambda, candidate.origin)
         return
     u_scale, y_scale = claim.scales(Labels.of(lfr))
-    for factor in _supply_ratios(witness.supply if witness else None, np.array(y_scale)):
+    rows = Rows.of(lfr)
+    first = storage(rows, P, candidate.Lambda, 1.0 if rows.discrete else 0.0).mid
+    second = supply(rows, *gain_supply(claim, Labels.of(lfr))).mid
+    ratios = _supply_ratios(witness.supply if witness else None, np.array(y_scale))
+    for factor in sorted(ratios, key=lambda t: -scaled_eigenvalue(t * first + second)):
         yield Candidate(factor * P, factor * candidate.Lambda, candidate.origin)
-    best = best_factor(Rows.of(lfr), P, candidate.Lambda, u_scale, y_scale)
+    best = best_factor(rows, P, candidate.Lambda, u_scale, y_scale)
     if best is not None:
         yield Candidate(best.value * P, best.value * candidate.Lambda, candidate.origin)
 
 
-def _supply_ratios(supply: Supply | None, y_scale: Array) -> list[float]:
+def _supply_ratios(given: Supply | None, y_scale: Array) -> list[float]:
     """Claim's supply over the witness', the witness speaking of the same signals or of ones divided by the scales."""
-    given = -float(np.trace(supply.Q.detach().double().numpy())) if supply is not None else 0.0
-    if not given > 0:
+    size = -float(np.trace(given.Q.detach().to("cpu").double().numpy())) if given is not None else 0.0
+    if not size > 0:
         return [1.0]
-    ratios = [float(np.sum(y_scale**-2.0)) / given, len(y_scale) / given]
-    return list(dict.fromkeys(ratios))
+    return list(dict.fromkeys([float(np.sum(y_scale**-2.0)) / size, len(y_scale) / size]))

@@ -101,7 +101,7 @@ class Contracting:
             )
             if rate is not None and rate > 0:
                 words += f" (proved: c = {down(rate)} 1/s, a time constant of {up(1 / rate)} s)"
-            words += ", from all initial states and for every input."
+            words += ", from all initial states and for every input (|Δx|²_P = ΔxᵀPΔx, with the certificate's P)."
         else:
             shrinks = "|Δx_t|_P shrinks at every t,"
             if self.rate < 1:
@@ -111,7 +111,7 @@ class Contracting:
                 f"{shrinks} in steps of {labels.dt:.6g} s"
             )
             words += f" ({rate_words(rate, labels.dt)})" if rate is not None and 0 < rate < 1 else ""
-            words += ", from all initial states and for every input."
+            words += ", from all initial states and for every input (|Δx|²_P = ΔxᵀPΔx, with the certificate's P)."
         return f"{words} This speaks of the model, not of the plant."
 
 

@@ -183,22 +183,22 @@ def _cayley(A: Array, B: Array | None = None, C: Array | None = None, D: Array |
 def _small_gain(claim: Claim, rows: Rows) -> Iterator[Candidate]:
     """P and Λ from the small-gain theorem around the middle of the slopes: w = m v + k δ with |Δδ_i| ≤ |Δv_i|."""
     middle, spread = (rows.high + rows.low) / 2, (rows.high - rows.low) / 2
-    if not (spread > 0).all() or not rows.discrete:
+    if not (spread > 0).all():
         return
-    rate = claim.rate if isinstance(claim, Contracting) else 1.0
+    rate = claim.rate if isinstance(claim, Contracting) else float(rows.discrete)
     part = rows.parts()
     A, B1 = rows.Lx[:, part["x"]], rows.Lx[:, part["w"]]
     C1, D11 = rows.Lz[:, part["x"]], rows.Lz[:, part["w"]]
     try:
         inverse = np.linalg.inv(np.eye(rows.nv) - D11 * middle[None, :])
         closed = (B1 * middle[None, :]) @ inverse
-        blocks = (
-            (A + closed @ C1) / rate,
-            (B1 + closed @ D11) * spread[None, :] / rate,
-            inverse @ C1,
-            inverse @ D11 * spread[None, :],
-        )
-        P = bounded_real(_lti(*blocks), 1.0)
+        A, B = A + closed @ C1, (B1 + closed @ D11) * spread[None, :]
+        C, D = inverse @ C1, inverse @ D11 * spread[None, :]
+        if rows.discrete:
+            system = _lti(A / rate, B / rate, C, D)
+        else:
+            system = _lti(*_cayley(A + rate * np.eye(rows.nx), B, C, D))
+        P = bounded_real(system, 1.0)
     except (np.linalg.LinAlgError, InputError):
         return
     yield Candidate(P.numpy(), 0.5 / spread**2, "the small-gain theorem")
