@@ -118,9 +118,9 @@ def positive_dt(dt: object) -> float:
     return value
 
 
-def same_dt(a: float, b: float) -> bool:
-    """Whether two sample times agree within 0.01 %, the tolerance between files, time columns and `dt`."""
-    return abs(a - b) <= 1e-4 * min(a, b)
+def same_dt(a: float, b: float, slack: float = 0.0) -> bool:
+    """Whether two sample times agree within 0.01 %, plus the `slack` in seconds that rounded time stamps need."""
+    return abs(a - b) <= 1e-4 * min(a, b) + slack
 
 
 def is_constant(samples: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ def assemble(
     records: list[Record] = []
     sources: list[Source] = []
     agreed: tuple[float, str] | None = None
+    slack, loosest = 0.0, 0.0
     first: tuple[list[Channel], list[Channel]] | None = None
     for table in tables:
         inputs, outputs, clock = _select(table, u, y, time, units)
@@ -55,19 +56,19 @@ def assemble(
             raise DataError(f"{table.file} has {n} sample{'s' * (n != 1)}; a record needs at least two: leave it out.")
         ranges, dropped = _finite(table, inputs + outputs, split)
         if clock is not None:
-            ranges, told, evidence = _timed(table, clock, ranges, stated, split)
+            ranges, told, slack, evidence = _timed(table, clock, ranges, stated, split)
             stated = dt if dt is not None else told
         if stated is None:
             raise DataError(
                 f"{table.file} states no sample time; give it with dt= in seconds (--dt 0.0025), or name a time column "
                 "with time= (--time)."
             )
-        if agreed is not None and not same_dt(agreed[0], stated):
+        if agreed is not None and not same_dt(agreed[0], stated, slack + loosest):
             raise DataError(
                 f"two sample times: {agreed[1]} has {agreed[0]:g} s and {table.file} has {stated:g} s; resample one of "
                 "them, or fit them apart."
             )
-        agreed = agreed or (stated, table.file)
+        agreed, loosest = agreed or (stated, table.file), max(loosest, slack)
         kept = [r for r in ranges if r.stop - r.start >= 2]
         dropped += sum(r.stop - r.start for r in ranges if r.stop - r.start < 2)
         if not kept:
@@ -159,21 +160,21 @@ def _finite(table: Table, channels: list[Channel], split: bool) -> tuple[list[sl
 
 def _timed(
     table: Table, clock: Channel, ranges: list[slice], stated: float | None, split: bool
-) -> tuple[list[slice], float, str]:
-    """The stretches cut further where the time jumps, the sample time that it tells, and the words for it."""
+) -> tuple[list[slice], float, float, str]:
+    """The stretches cut further where the time jumps, the sample time that it tells, its slack and its words."""
     bad = ~np.isfinite(clock.values)
     if bad.any():
         raise DataError(
             f"{table.file}: the time '{clock.name}' is no number in {table.row(int(np.argmax(bad)))}; correct it."
         )
-    told, stretches = pieces(seconds(clock, table.file), table, clock.name, split)
-    if stated is not None and not same_dt(stated, told):
+    told, slack, stretches = pieces(seconds(clock, table.file), table, clock.name, split)
+    if stated is not None and not same_dt(stated, told, slack):
         raise DataError(
             f"{table.file}: the time '{clock.name}' has steps of {told:g} s, but the sample time is said to be "
             f"{stated:g} s; leave dt out, or correct the column (its unit?)."
         )
     cut = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a in ranges for b in stretches]
-    return [r for r in cut if r.stop > r.start], told, f"time '{clock.name}', {len(bad)} stamps {told:g} s apart"
+    return [r for r in cut if r.stop > r.start], told, slack, f"time '{clock.name}', {len(bad)} stamps {told:g} s apart"
 
 
 def _moving(records: list[Record], channels: list[Channel], sources: list[Source]) -> None:

@@ -60,7 +60,7 @@ def seconds(channel: Channel, file: str) -> np.ndarray:
     return channel.values * _SECONDS[channel.unit]
 
 
-def pieces(t: np.ndarray, table: Table, name: str, split: bool) -> tuple[float, list[slice]]:
+def pieces(t: np.ndarray, table: Table, name: str, split: bool) -> tuple[float, float, list[slice]]:
     """The sample time of a time column, and its uninterrupted stretches.
 
     A stretch is uniform if no step differs from its sample time by more than 1 %, or if all its stamps are a uniform
@@ -73,7 +73,8 @@ def pieces(t: np.ndarray, table: Table, name: str, split: bool) -> tuple[float, 
         split: whether gaps separate records; otherwise a gap is an error.
 
     Returns:
-        Seconds, and the stretches as slices: one, or one more than there are gaps.
+        The sample time and its uncertainty in seconds (rounded stamps of a short record tell it roughly), and the
+        stretches as slices: one, or one more than there are gaps.
 
     Raises:
         DataError: a time that does not increase, a gap, or a step outside the tolerance.
@@ -91,10 +92,6 @@ def pieces(t: np.ndarray, table: Table, name: str, split: bool) -> tuple[float, 
     gaps = np.flatnonzero(steps > 1.5 * dt) + 1 if split else np.array([], dtype=int)
     bounds = [0, *(int(k) for k in gaps), len(t)]
     stretches = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    spans = [(t[s][-1] - t[s][0], s.stop - s.start - 1) for s in stretches if s.stop - s.start > 1]
-    if not spans:
-        raise DataError(f"{table.file}: the time '{name}' has a gap after every sample; check its unit.")
-    mean = float(sum(span for span, _ in spans) / sum(n for _, n in spans))
     for s in stretches:
         k = _irregular(t[s])
         if k is not None:
@@ -105,7 +102,12 @@ def pieces(t: np.ndarray, table: Table, name: str, split: bool) -> tuple[float, 
             else:
                 remedy = f"resample it to a uniform time (the tolerance is {JITTER:.0%} of a step)"
             raise DataError(f"{table.file}: the time '{name}' is not uniform in {table.row(k)}: {words}; {remedy}.")
-    return float(f"{mean:.9g}"), stretches
+    longest = max((t[s] for s in stretches), key=len)
+    if len(longest) < 2:
+        raise DataError(f"{table.file}: the time '{name}' has a gap after every sample; check its unit.")
+    slope = float(np.polyfit(np.arange(len(longest)), longest - longest[0], 1)[0])
+    slack = float(np.ptp(np.diff(longest))) / (len(longest) - 1)
+    return float(f"{slope:.9g}"), slack, stretches
 
 
 def _irregular(t: np.ndarray) -> int | None:
