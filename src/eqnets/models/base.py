@@ -19,13 +19,14 @@ from eqnets.system.simulate import simulate
 from eqnets.system.witness import Supply, Witness
 
 _BIASES = ("bx", "bv", "by")
+_EPSILONS = ("eps", "eps3")
 
 
 class REN(nn.Module):
     """A recurrent equilibrium network. A promise is a subclass: it says which supply (if any) the system must keep.
 
     The parameters are free; `explicit()` maps them to a system that keeps the promise whatever their values, always in
-    float64. `eps` is a buffer, so that a state_dict restores the system exactly.
+    float64. `eps` (and `eps3` for D22) are buffers, so that a state_dict restores the system exactly.
     """
 
     eps: Tensor
@@ -54,10 +55,11 @@ class REN(nn.Module):
             nu, nx, nv, ny, rate=self.rate, gamma=self._gain(), activation=self.activation, dt=self.dt,
             generator=generator,
         )  # fmt: skip
-        free, eps = self._free(start, float(eps))
-        for name, value in free.items():
-            self.register_parameter(name, nn.Parameter(value.to(dtype)))
-        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+        for name, value in self._free(start, float(eps)).items():
+            if name in _EPSILONS:
+                self.register_buffer(name, value)
+            else:
+                self.register_parameter(name, nn.Parameter(value.to(dtype)))
 
     def _gain(self) -> float | None:
         """The gain bound γ, or None where no gain is promised."""
@@ -68,22 +70,20 @@ class REN(nn.Module):
         del device
         return None
 
-    def _free(self, start: Start, eps: float) -> tuple[dict[str, Tensor], float]:
-        free, eps = free_parameters(start.lfr, start.P, start.Lambda, self.rate, self._supply(), eps, self.acyclic)
-        return {name: value for name, value in free.items() if self.bias or name not in _BIASES}, eps
+    def _free(self, start: Start, eps: float) -> dict[str, Tensor]:
+        free = free_parameters(start.lfr, start.P, start.Lambda, self.rate, self._supply(), eps, self.acyclic)
+        return {name: value for name, value in free.items() if self.bias or name not in _BIASES}
 
     def _adopt(self, start: Start, eps: float) -> Self:
         """Take over the free parameters of an explicit system."""
-        free, eps = self._free(start, eps)
         with torch.no_grad():
-            for name, value in free.items():
-                self.get_parameter(name).copy_(value)
-            self.eps.fill_(eps)
+            for name, value in self._free(start, eps).items():
+                (self.get_buffer(name) if name in _EPSILONS else self.get_parameter(name)).copy_(value)
         return self
 
     def _build(self) -> direct.Built:
-        device = self.eps.device
-        return direct.build(dict(self.named_parameters(recurse=False)), self.rate, self.eps, self._supply(device))
+        free = {**dict(self.named_parameters(recurse=False)), **dict(self.named_buffers(recurse=False))}
+        return direct.build(free, self.rate, self._supply(self.eps.device))
 
     def explicit(self) -> LFR:
         """The system that the parameters stand for: float64, differentiable with respect to the parameters."""
@@ -134,8 +134,8 @@ def _admitted(activation: str | Activation, nv: int) -> Activation:
     if bool((low < 0).any()) or bool((high > 1).any()):
         bottom, top = float(low.min()), float(high.max())
         raise InputError(
-            f"a recurrent equilibrium network needs activations whose slope lies in [0, 1], but '{found.name[:60]}' has "
-            f"slopes in [{bottom:g}, {top:g}]. Halve it, or scale it as needed: a Nonlinearity with the value φ(v)/s, with "
-            "B1, D11, D21 multiplied by s, is the same system (for v − sin v: s = 2, that is v ↦ (v − sin v)/2)."
+            f"a recurrent equilibrium network needs activations whose slope lies in [0, 1], but '{found.name[:60]}' "
+            f"has slopes in [{bottom:g}, {top:g}]. Halve it, or scale it as needed: a Nonlinearity with the "
+            "value φ(v)/s, with B1, D11, D21 multiplied by s, is the same system (v − sin v: use s = 2, Δ/2)."
         )
     return found

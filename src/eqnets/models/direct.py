@@ -2,16 +2,17 @@
 
 Every θ gives a system that keeps the promise, and every certified system has a θ (see `inverse`). With
 
-    H = XᵀX + εI [+ the supply's terms] = [ E + Eᵀ − cP/ᾱ²   −cC1ᵀ   Fᵀ   ]     sizes nx, nv, nx
-                                          [ −cC1              W      cB1ᵀ ]
-                                          [ F                 cB1    cP   ]
+    T = XᵀX [+ the supply's terms],  H = T + ε(I + diag T) = [ E + Eᵀ − cP/ᾱ²   −cC1ᵀ   Fᵀ   ]     sizes nx, nv, nx
+                                                             [ −cC1              W      cB1ᵀ ]
+                                                             [ F                 cB1    cP   ]
 
 the explicit system is A = E⁻¹F, B1 = E⁻¹cB1, B2 = E⁻¹cB2, C1 = Λ⁻¹cC1, D11 = Λ⁻¹cD11, D12 = Λ⁻¹cD12, where
 W = 2Λ − cD11 − cD11ᵀ, and V = ΔxᵀPΔx with P = EᵀcP⁻¹E is its storage, because
 ᾱ²EᵀcP⁻¹E − (E + Eᵀ − cP/ᾱ²) = (ᾱE − cP/ᾱ)ᵀ cP⁻¹ (ᾱE − cP/ᾱ) ≽ 0.
 
 Source: Revay, Wang, Manchester, "Recurrent equilibrium networks", IEEE TAC 2024, section V; the rate ᾱ enters as
-cP/ᾱ², so that a smaller rate tightens the inequality.
+cP/ᾱ², so that a smaller rate tightens the inequality. The part of ε that is relative to diag T is ours: however large
+the supply's terms grow, the inequality keeps a margin, after Jacobi scaling, that float64 can see.
 """
 
 from __future__ import annotations
@@ -48,36 +49,34 @@ class Built:
         return root.mT @ root
 
 
-def build(free: Mapping[str, Tensor], rate: float, eps: Tensor, supply: Supply | None = None) -> Built:
+def build(free: Mapping[str, Tensor], rate: float, supply: Supply | None = None) -> Built:
     """The explicit system of free parameters, in float64 whatever the parameters' dtype.
 
     Args:
         free: X (2nx+nv, 2nx+nv), Y1 (nx, nx), cB2 (nx, nu), cD12 (nv, nu), C2 (ny, nx), D21 (ny, nv); D22 (ny, nu), or
             with a supply X3, Y3, Z3 (see `feedthrough`); lam (nv,) and Y2 (nv, nv) for a full D11, both absent for a
-            strictly lower triangular one; biases bx, bv, by or none.
+            strictly lower triangular one; biases bx, bv, by or none; the positive scalars eps, and eps3 with a supply.
         rate: ᾱ in (0, 1].
-        eps: a positive scalar tensor.
         supply: the incremental supply to keep, float64, with Q ≺ 0; None promises contraction alone.
 
     Returns:
         The explicit blocks, E, cP and Λ, differentiable with respect to `free`.
     """
     theta = {name: value.to(torch.float64) for name, value in free.items()}
-    eps = eps.to(torch.float64)
     X, C2, D21, cB2, cD12 = (theta[name] for name in ("X", "C2", "D21", "cB2", "cD12"))
     nx, nv = theta["Y1"].shape[-1], cD12.shape[-2]
     rows = [X]
     if supply is None:
         D22 = theta["D22"]
     else:
-        D22, K = feedthrough(theta["X3"], theta["Y3"], theta["Z3"], eps, supply)
+        D22, K = feedthrough(theta["X3"], theta["Y3"], theta["Z3"], theta["eps3"], supply)
         T = D22.mT @ supply.Q + supply.S
         G = torch.cat([T @ C2, T @ D21 - cD12.mT, cB2.mT], dim=-1)  # [cC2, cD21, cB2ᵀ], (nu, 2nx + nv)
         Z = torch.linalg.cholesky(-supply.Q).mT @ torch.cat([C2, D21], dim=-1)
         rows += [K @ G, torch.cat([Z, Z.new_zeros(Z.shape[0], nx)], dim=-1)]
     stack = torch.cat(rows, dim=0)
     H = stack.mT @ stack
-    H = H + eps * torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
+    H = H + theta["eps"] * torch.diag(1 + torch.diagonal(H))
     H11, H22, cP = H[:nx, :nx], H[nx : nx + nv, nx : nx + nv], H[nx + nv :, nx + nv :]
     cC1 = -H[nx : nx + nv, :nx]
     E = (H11 + cP / rate**2 + theta["Y1"] - theta["Y1"].mT) / 2

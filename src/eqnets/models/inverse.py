@@ -19,9 +19,12 @@ from eqnets.system.witness import Supply, Witness
 SMALLEST_MARGIN = 1e-13
 """The smallest eigenvalue of the Jacobi-scaled inequality that float64 can tell from zero."""
 
+EPS3 = 1e-3
+"""ε3 of the feedthrough: it keeps ‖D22‖/γ some 0.1 % below 1, where the inequality would become ill-conditioned."""
 
-def implicit(lfr: LFR, P: Tensor, Lambda: Tensor, rate: float, supply: Supply | None = None) -> Tensor:
-    """H without the supply's terms: positive definite exactly when (P, Λ) proves the promise (for an allowed D22).
+
+def implicit(lfr: LFR, P: Tensor, Lambda: Tensor, rate: float, supply: Supply | None = None) -> tuple[Tensor, Tensor]:
+    """H and the supply's terms: H − terms ≻ 0 exactly when (P, Λ) proves the promise (for an allowed D22).
 
     Args:
         lfr: the system, float64.
@@ -31,9 +34,9 @@ def implicit(lfr: LFR, P: Tensor, Lambda: Tensor, rate: float, supply: Supply | 
         supply: the supply, or None for contraction alone.
 
     Returns:
-        A symmetric matrix (2nx+nv, 2nx+nv), float64.
+        H minus the supply's terms, and these terms, both (2nx+nv, 2nx+nv), symmetric, float64.
     """
-    nx, nv = lfr.nx, lfr.nv
+    nx = lfr.nx
     E = rate**2 * P
     LD = Lambda[:, None] * lfr.D11
     cC1 = Lambda[:, None] * lfr.C1
@@ -41,6 +44,7 @@ def implicit(lfr: LFR, P: Tensor, Lambda: Tensor, rate: float, supply: Supply | 
     W = 2 * torch.diag(Lambda) - LD - LD.mT
     rows = ([E, -cC1.mT, F.mT], [-cC1, W, cB1.mT], [F, cB1, rate**4 * P])
     H = torch.cat([torch.cat(row, dim=1) for row in rows], dim=0)
+    terms = torch.zeros_like(H)
     if supply is not None:
         inner, Y3, Z3, _ = free_feedthrough(normalised(lfr.D22, supply))
         zero = torch.zeros((), dtype=torch.float64)
@@ -49,9 +53,9 @@ def implicit(lfr: LFR, P: Tensor, Lambda: Tensor, rate: float, supply: Supply | 
         cD12 = Lambda[:, None] * lfr.D12
         G = K @ torch.cat([T @ lfr.C2, T @ lfr.D21 - cD12.mT, (E @ lfr.B2).mT], dim=1)
         Z = torch.cat([lfr.C2, lfr.D21, lfr.C2.new_zeros(lfr.ny, nx)], dim=1)
-        H = H - G.mT @ G + Z.mT @ supply.Q @ Z
-    assert H.shape == (2 * nx + nv, 2 * nx + nv)
-    return (H + H.mT) / 2
+        terms = G.mT @ G - Z.mT @ supply.Q @ Z
+    H = H - terms
+    return (H + H.mT) / 2, (terms + terms.mT) / 2
 
 
 def margin(H: Tensor) -> float:
@@ -74,7 +78,7 @@ def margin(H: Tensor) -> float:
 
 def free_parameters(
     lfr: LFR, P: Tensor, Lambda: Tensor, rate: float, supply: Supply | None, eps: float, acyclic: bool
-) -> tuple[dict[str, Tensor], float]:
+) -> dict[str, Tensor]:
     """The free parameters from which `direct.build` gives back `lfr`, P and Λ.
 
     Args:
@@ -87,13 +91,13 @@ def free_parameters(
         acyclic: whether the parametrisation has a strictly lower triangular D11.
 
     Returns:
-        The free parameters by name, and the ε to build with: `eps`, or less where the inequality is less definite.
+        All that `direct.build` takes, by name; ε is `eps`, or less where the inequality is less definite, and ε3 is
+        `EPS3`, or less where D22 uses almost all of the supply.
 
     Raises:
         InputError: P, Λ, D22 or the inequality fails; the message says which, and by how much.
     """
     _check_witness(P, Lambda)
-    smallest = [eps]
     free: dict[str, Tensor] = {}
     if supply is None:
         free["D22"] = lfr.D22
@@ -106,9 +110,9 @@ def free_parameters(
                 "stay below 1: ask for a larger gamma, or scale D22 down."
             )
         inner, Y3, Z3, eye = free_feedthrough(N)
-        if len(eye):
-            smallest.append(0.5 * float(torch.linalg.eigvalsh(inner)[0]))
-    H = implicit(lfr, P, Lambda, rate, supply)
+        eps3 = min([EPS3] + [0.5 * float(value) for value in torch.linalg.eigvalsh(inner)[:1]])
+        free |= {"X3": torch.linalg.cholesky(inner - eps3 * eye).mT, "Y3": Y3, "Z3": Z3, "eps3": _scalar(eps3)}
+    H, supplied = implicit(lfr, P, Lambda, rate, supply)
     found = margin(H)
     if not found > SMALLEST_MARGIN:
         promise = f"contraction at rate {rate:g}" + ("" if supply is None else " with its supply")
@@ -118,23 +122,29 @@ def free_parameters(
             f"{Witness(P, Lambda).rate(lfr):.6g}). Ask for a larger rate or gamma, or bring another witness."
         )
     scale = torch.diagonal(H).rsqrt()
+    total = torch.diagonal(H + supplied)  # what `direct` calls H; its T has the diagonal (total − ε)/(1 + ε)
     if len(scale):
-        smallest.append(0.5 * found * float(torch.diagonal(H).min()))
-    eps = min(smallest)
-    if supply is not None:
-        free |= {"X3": torch.linalg.cholesky(inner - eps * eye).mT, "Y3": Y3, "Z3": Z3}
-    scaled = scale[:, None] * (H - eps * torch.eye(len(H), dtype=H.dtype)) * scale
+        size = (1 + total).rsqrt()
+        eps = min(eps, 0.5 * float(torch.linalg.eigvalsh(size[:, None] * H * size)[0]))
+    if not eps > 0:
+        raise InputError("the inequality holds by less than float64 can keep; ask for a larger rate or gamma.")
+    scaled = scale[:, None] * (H - torch.diag(eps * (1 + total) / (1 + eps))) * scale
     free |= {
         "X": torch.linalg.cholesky(scaled).mT / scale,
         "Y1": torch.zeros_like(P),
         "cB2": rate**2 * P @ lfr.B2,
         "cD12": Lambda[:, None] * lfr.D12,
+        "eps": _scalar(eps),
     }
     if not acyclic:
         LD = Lambda[:, None] * lfr.D11
         free |= {"lam": torch.log(Lambda), "Y2": (LD.mT - LD) / 2}
     free |= {name: getattr(lfr, name) for name in ("C2", "D21", "bx", "bv", "by")}
-    return free, eps
+    return free
+
+
+def _scalar(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def _check_witness(P: Tensor, Lambda: Tensor) -> None:

@@ -16,8 +16,8 @@ from eqnets.system.lti import LTI, hinf_norm
 from eqnets.system.nonlinearity import Activation
 from eqnets.system.witness import Supply, Witness
 
-EPS = 1e-6
-"""The default ε in H = XᵀX + εI: far above what float64 rounds, far below what a trained model needs."""
+EPS = 1e-5
+"""The default ε in H = T + ε(I + diag T): far above what float64 rounds, even for X = 0. Starts may take less."""
 
 
 class ContractingREN(REN):
@@ -31,7 +31,7 @@ class ContractingREN(REN):
         rate: ᾱ in (0, 1].
         activation: a name or an object with slopes in [0, 1].
         acyclic: D11 strictly lower triangular (evaluated without a solver), else full.
-        eps: ε in H = XᵀX + εI.
+        eps: ε in H = T + ε(I + diag T), see `direct`.
         bias: whether bx, bv, by are there.
         generator: source of randomness for the random start, which has a long memory.
         dtype: of the parameters, float32 or float64; None is torch's default.
@@ -128,7 +128,7 @@ class LipschitzREN(REN):
         rate: ᾱ in (0, 1]; below 1 the same P proves both promises.
         activation: a name or an object with slopes in [0, 1].
         acyclic: D11 strictly lower triangular (evaluated without a solver), else full.
-        eps: ε in H = XᵀX + εI + ….
+        eps: ε in H = T + ε(I + diag T), see `direct`.
         bias: whether bx, bv, by are there.
         generator: source of randomness for the random start, which has a long memory.
         dtype: of the parameters, float32 or float64; None is torch's default.

@@ -142,9 +142,9 @@ def random_start(
     if nv == 0:
         return Start(lfr, P, Lambda)
     silent = lfr.replace(B1=torch.zeros_like(B1), D21=torch.zeros_like(D21))
-    enough = margin(implicit(silent, P, Lambda, rate, supply)) / 2
+    enough = margin(implicit(silent, P, Lambda, rate, supply)[0]) / 2
     share = 0.5
-    while margin(implicit(lfr, P, Lambda, rate, supply)) < enough:
+    while margin(implicit(lfr, P, Lambda, rate, supply)[0]) < enough:
         lfr = lfr.replace(B1=share * B1, D21=D21 if gamma is None else share * D21)
         share /= 2
     return Start(lfr, P, Lambda)
