@@ -188,7 +188,7 @@ def _lagged(a: np.ndarray, b: np.ndarray, lags: int) -> np.ndarray:
 
 
 def _linear_shares(data: Data) -> list[float | None]:
-    """Σ_f γ²(f) S_yy(f) / Σ_f S_yy(f), with γ² the multiple coherence of all inputs, corrected for its bias."""
+    """Σ_f γ²(f) S_yy(f) / Σ_f S_yy(f), with γ² the multiple coherence of all inputs, bias removed."""
     length = min(1024, 1 << (max(data.lengths) // 16).bit_length() - 1) if max(data.lengths) >= 256 else 0
     window = np.hanning(length)[:, None]
     U, Y = [], []
@@ -207,7 +207,6 @@ def _linear_shares(data: Data) -> list[float | None]:
     ridge = 1e-9 * np.trace(Suu, axis1=1, axis2=2).real.max() * np.eye(nu)
     H = np.linalg.solve(Suu + ridge, Syu.conj().transpose(0, 2, 1))  # (frequency, input, output)
     explained = np.einsum("foi,fio->fo", Syu, H).real
-    effective = max(k * 0.53, nu + 1)  # half-overlapped Hann segments are not independent
     shares: list[float | None] = []
     for i in range(data.ny):
         total = Syy[:, i].sum()
@@ -217,7 +216,7 @@ def _linear_shares(data: Data) -> list[float | None]:
         if not (total > 0 and slow < 0.1):
             shares.append(None)
             continue
-        rest = (Syy[:, i] - explained[:, i]).clip(min=0).sum() / total * effective / (effective - nu)
+        rest = (Syy[:, i] - explained[:, i]).clip(min=0).sum() / total * k / (k - nu)  # k − nu degrees of freedom
         shares.append(float(np.clip(1 - rest, 0.0, 1.0)))
     return shares
 
