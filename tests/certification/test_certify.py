@@ -92,6 +92,16 @@ def test_the_rate_of_the_certificate_is_proved_and_has_a_time_constant(small_gai
         certify(Contracting(1.01 * w.rate(continuous)), continuous, w)
 
 
+def test_the_stated_rate_is_never_worse_than_the_claim() -> None:
+    # all but a hair of the rate is used up: what rounding adds must not make the stated rate exceed the claimed one
+    for hair in (1e-7, 1e-9, 1e-11):
+        lfr = LFR(A=[[1 - hair]], B2=[[1.0]], C2=[[1.0]], D22=[[0.0]])
+        cert = certify(Contracting(), lfr, Witness(torch.ones(1, 1, dtype=F64), torch.zeros(0, dtype=F64)))
+        assert 1 - hair <= cert.rate <= 1
+        tight = Contracting(1 - hair / 2)
+        assert certify(tight, lfr, cert.witness).rate <= tight.rate
+
+
 def test_float32_blocks_are_certified_at_their_exact_values(small_gain) -> None:
     lfr, w = small_gain(5, 2, 3, 5, 4)
     assert certify(Lipschitz(2.0), lfr.to(torch.float32), w).digest == lfr.to(torch.float32).digest()
@@ -156,6 +166,15 @@ def test_a_scalar_neuron_is_certified_up_to_its_exact_limit() -> None:
 def test_every_acyclic_network_is_proved_well_posed(random_lfr, nv: int, scale: float, activation: str) -> None:
     lfr = random_lfr(7, 2, 3, nv, 4, scale=scale, activation=activation, acyclic=True)
     assert certify(WellPosed(), lfr).margin > 0
+
+
+def test_an_acyclic_network_beyond_the_range_of_float64_is_well_posed_by_its_structure(random_lfr) -> None:
+    lfr = random_lfr(7, 2, 3, 300, 4, acyclic=True)
+    assert "geometric" in certify(WellPosed(), lfr.replace(D11=lfr.D11 / 100)).method
+    assert "forward substitution" in certify(WellPosed(), lfr).method
+    lfr.D11[0, 0] = 3.0  # one loop, and the structure proves nothing
+    with pytest.raises(NotCertified):
+        certify(WellPosed(), lfr)
 
 
 def test_static_networks_need_no_witness(random_lfr) -> None:

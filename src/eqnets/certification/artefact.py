@@ -15,7 +15,6 @@ from eqnets.certification.document import Document, label_entries, read, write
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import Evidence, prove
 from eqnets.certification.labels import Labels, PairGain, down, rate_words, up
-from eqnets.certification.proof import METHOD
 from eqnets.errors import CertificateError, InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Supply, Witness
@@ -158,4 +157,4 @@ def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate:
         evidence = prove(claim, lfr, P, Lambda)
     except (CertificateError, NotCertified, InputError) as error:
         raise CertificateError(f"the certificate {name} does not hold: {str(error).rstrip('.')}.") from error
-    return Certificate.of(claim, lfr, P, Lambda, evidence, f"{METHOD}; witness: from the file")
+    return Certificate.of(claim, lfr, P, Lambda, evidence, f"{evidence.method}; witness: from the file")

@@ -13,7 +13,7 @@ from eqnets.certification.evidence import prove
 from eqnets.certification.factor import best_factor
 from eqnets.certification.inequality import Rows, gain_supply, storage, supply
 from eqnets.certification.labels import Labels
-from eqnets.certification.proof import METHOD, scaled_eigenvalue
+from eqnets.certification.proof import scaled_eigenvalue
 from eqnets.certification.search import Candidate, candidates
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
@@ -54,7 +54,7 @@ def certify(claim: Claim, lfr: LFR, witness: Witness | None = None) -> Certifica
             except NotCertified as failure:
                 first = first or failure
                 continue
-            method = f"{METHOD}; witness: {attempt.origin}"
+            method = f"{evidence.method}; witness: {attempt.origin}"
             return Certificate.of(settled, lfr, attempt.P, attempt.Lambda, evidence, method)
     if first is not None and witness is not None:
         raise first

@@ -159,7 +159,7 @@ def _linear(claim: Claim, lfr: LFR, rows: Rows) -> Candidate:
         return Candidate(lyapunov(torch.from_numpy(A), torch.from_numpy(Q)).numpy(), empty, "the Lyapunov equation")
     try:
         P = bounded_real(_lti(A, B, C, D), claim.gamma)
-    except InputError as error:
+    except (InputError, np.linalg.LinAlgError) as error:
         raise NotCertified(f"not certified: {error}", block="gain") from error
     return Candidate(P.numpy(), empty, "the bounded-real lemma")
 
