@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -79,3 +80,9 @@ def case() -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def mimo() -> SimpleNamespace:
     return make(2, 3, u_units=["N", "V"], y_units=["m", "m/s", "rad"], seed=1)
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., SimpleNamespace]:
+    """The maker itself, for tests that need another system."""
+    return make

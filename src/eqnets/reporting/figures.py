@@ -138,7 +138,8 @@ def frequency_response(
     lines = [("linear model", linear, style.line(style.LINEAR, width=1.6, dash="dot"))] if linear is not None else []
     sizes, turn = np.zeros(0), 0.0
     for name, response, look in [*lines, ("model, linearised", model, style.line(style.MODEL, width=1.6))]:
-        shared = {"x": hertz, "mode": "lines", "name": name, "legendgroup": name, "line": look, "col": 1}
+        shared = {"x": hertz, "mode": "lines", "name": name, "legendgroup": name, "col": 1}
+        shared["line"] = {**look, "simplify": False}  # a smooth curve stays smooth
         size, phase = np.abs(response), np.degrees(np.unwrap(np.angle(response)))
         phase -= 360 * np.round(phase[0] / 360)
         figure.add_scatter(y=size, row=1, **shared)
@@ -146,10 +147,10 @@ def frequency_response(
         sizes, turn = np.append(sizes, size), max(turn, np.ptp(phase))
     minor = {"showgrid": True, "gridcolor": "#f3f5f7"}
     figure.update_xaxes(
-        type="log", range=np.log10(hertz[[0, -1]]).tolist(), minor=minor, nticks=10, tickformat="~g", hoverformat=".4g"
+        type="log", range=np.log10(hertz[[0, -1]]).tolist(), minor=minor, nticks=5, tickformat="~g", hoverformat=".4g"
     )
-    decades = np.ptp(np.log10(sizes[sizes > 0])) if (sizes > 0).any() else 0
-    figure.update_yaxes(type="log", minor=minor, dtick=1 if decades > 2 else None, row=1, col=1)
+    decades = np.ptp(np.log10(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
+    figure.update_yaxes(type="log", minor=minor, nticks=4, dtick=1 if decades > 2 else None, row=1, col=1)
     dtick = next((d for d in (45, 90, 180, 360) if turn < 4.5 * d), 3600)
     figure.update_yaxes(tick0=0, dtick=dtick, row=2, col=1)
     if band is not None:
