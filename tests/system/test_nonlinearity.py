@@ -66,21 +66,21 @@ def test_values():
 
 
 def test_per_neuron():
-    mixed = nonlinearity.get(["tanh", "relu", "tanh", nonlinearity.leaky_relu(0.2), "sigmoid"])
+    mixed = nonlinearity.get(["tanh", "relu", nonlinearity.leaky_relu(0.2), "tanh", "relu", "sigmoid"])
     assert isinstance(mixed, PerNeuron)
-    v = torch.randn(7, 3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    v = torch.randn(7, 3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for i, part in enumerate(mixed.parts):
         torch.testing.assert_close(mixed(v)[..., i], part(v[..., i]), rtol=0, atol=0)
         torch.testing.assert_close(mixed.derivative(v)[..., i], part.derivative(v[..., i]), rtol=0, atol=0)
-    low, high = mixed.slopes(5)
-    assert low.tolist() == [0, 0, 0, 0.2, 0] and high.tolist() == [1, 1, 1, 1, 0.25]
+    low, high = mixed.slopes(6)
+    assert low.tolist() == [0, 0, 0.2, 0, 0, 0] and high.tolist() == [1, 1, 1, 1, 1, 0.25]
     assert mixed.slope == (0.0, 1.0)
     again = nonlinearity.get(mixed.name)  # its name, as a file stores it, gives it back
     assert isinstance(again, PerNeuron) and again.name == mixed.name
     torch.testing.assert_close(again(v), mixed(v), rtol=0, atol=0)
-    with pytest.raises(InputError, match="5 neurons, but v has 4"):
+    with pytest.raises(InputError, match="6 neurons, but v has 4"):
         mixed(v[..., :4])
-    with pytest.raises(InputError, match="5 neurons, not 4"):
+    with pytest.raises(InputError, match="6 neurons, not 4"):
         mixed.slopes(4)
 
 

@@ -130,9 +130,11 @@ class Pendulum:
             InputError: dt is not positive, or there is no such method.
         """  # noqa: DOC502
         sG = self.stiffness_of_gravity if self.upright else -self.stiffness_of_gravity
+        first = torch.tensor([[1.0, 0.0]], dtype=torch.float64)  # φ of (φ, φ')
+        second = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
         continuous = LFR(
-            A=[[0.0, 1.0], [sG - self.kp, -self.total_damping]], B1=[[0.0], [-sG]], B2=[[0.0], [1 / self.inertia]],
-            C1=[[1.0, 0.0]], C2=[[1.0, 0.0]], D22=[[0.0]],
+            A=torch.tensor([[0.0, 1.0], [sG - self.kp, -self.total_damping]], dtype=torch.float64),
+            B1=-sG * second, B2=second / self.inertia, C1=first, C2=first, D22=torch.zeros(1, 1, dtype=torch.float64),
             activation=SINE_DEFECT, dt=None,
             u_names=("torque",), y_names=("angle",), u_units=("N·m",), y_units=("rad",),
         )  # fmt: skip
