@@ -87,7 +87,7 @@ class ContractingREN(REN):
 
         The neurons listen (C1, D12, D11, bv are random, v of unit size) and do not act yet (B1 = 0, D21 = 0), so that
         the gradients with respect to B1 and D21 do not vanish. Where ρ(A) ≥ rate an `InputError` says by how much;
-        `eqnets.shrink` brings a linear system inside and tells the cost.
+        `eqnets.models.shrink` brings a linear system inside and tells the cost.
 
         Args:
             lti: the linear system, ρ(A) < rate.
@@ -222,8 +222,8 @@ class LipschitzREN(REN):
             The network.
 
         Raises:
-            InputError: the linear system does not keep the promise; `eqnets.shrink` brings it inside and says what that
-                costs.
+            InputError: the linear system does not keep the promise (`eqnets.models.shrink` brings it inside and tells the
+                cost), or gamma is missing.
         """
         if gamma is None:
             raise InputError(f"give gamma=, the gain to promise; the linear model's own gain is {hinf_norm(lti):.6g}.")

@@ -69,7 +69,7 @@ def linear_start(
     if not radius < rate:
         raise InputError(
             f"the linear model has the spectral radius {radius:.9g}, which is not below the rate {rate:g} (by "
-            f"{radius - rate:.3g}); ask for a larger rate, or bring it inside with eqnets.shrink(lti, rate=...)."
+            f"{radius - rate:.3g}); ask for a larger rate, or bring it inside with eqnets.models.shrink(lti, rate=...)."
         )
     u_scale = _sizes("u_scale", u_scale, lti.nu, torch.ones(lti.nu, dtype=torch.float64))
     x_scale = _sizes("x_scale", x_scale, lti.nx, _state_size(lti, u_scale))
@@ -197,7 +197,7 @@ def _multiplier(lti: LTI, P: Tensor, listen: Tensor, half: Tensor, rate: float, 
         if int(info):
             raise InputError(
                 "the linear model keeps the promise by less than float64 can tell; ask for a larger rate or gamma, or "
-                "move it inside with eqnets.shrink."
+                "move it inside with eqnets.models.shrink."
             )
         seen = torch.linalg.solve_triangular(root, (half @ listen * scale).mT, upper=False)
         largest = float(torch.linalg.matrix_norm(seen, 2)) ** 2
@@ -218,8 +218,8 @@ def _storage_for_gain(faster: LTI, gamma: float, listen: Tensor, x_scale: Tensor
     norm = hinf_norm(faster)
     if not norm < gamma:
         raise InputError(
-            f"the linear model has the gain {norm:.9g} (at the asked rate), which is not below gamma = {gamma:g} (by "
-            f"{norm - gamma:.3g}); ask for a larger gamma, or bring it inside with eqnets.shrink(lti, gamma=...)."
+            f"the linear model has the gain {norm:.9g} (at the asked rate), which is not below gamma = {gamma:g} "
+            f"(by {norm - gamma:.3g}); ask for a larger gamma, or move it inside: eqnets.models.shrink(lti, gamma=...)."
         )
     nx, nu = faster.nx, faster.nu
     weights = torch.block_diag(torch.diag(1 / x_scale), torch.diag(1 / u_scale))
