@@ -32,8 +32,9 @@ from eqnets.system.witness import Supply, Witness
 
 if TYPE_CHECKING:
     from eqnets.identification.data import Data
-    from eqnets.identification.files import load
-    from eqnets.identification.fit import Fit, identify
+    from eqnets.identification.files.load import load
+    from eqnets.identification.fit import Fit
+    from eqnets.identification.identify import identify
     from eqnets.identification.metrics import Score
     from eqnets.identification.readers import read
     from eqnets.identification.record import Record
@@ -89,8 +90,8 @@ _IDENTIFY = {
     "Fit": "eqnets.identification.fit",
     "Record": "eqnets.identification.record",
     "Score": "eqnets.identification.metrics",
-    "identify": "eqnets.identification.fit",
-    "load": "eqnets.identification.files",
+    "identify": "eqnets.identification.identify",
+    "load": "eqnets.identification.files.load",
     "read": "eqnets.identification.readers",
     "report": "eqnets.reporting",
 }

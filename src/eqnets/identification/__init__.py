@@ -1,0 +1,1 @@
+"""Measured data → fitted model: read, split, normalise, start from a linear model, train, score, save."""

@@ -70,7 +70,9 @@ class Identified:
                     f"y_init must hold the first outputs (n_init, {self.lfr.ny}) of each of the {len(batch)} records, no "
                     f"more than u has samples; got shape {y_init.shape[1:] if single else y_init.shape}."
                 )
-        x0 = torch.stack([self.initial_state(row, None if y_init is None else y_init[i]) for i, row in enumerate(batch)])
+        x0 = torch.stack(
+            [self.initial_state(row, None if y_init is None else y_init[i]) for i, row in enumerate(batch)]
+        )
         with torch.no_grad():
             y = simulate(self.lfr, _tensor(batch), x0)[0].numpy()
         return y[0] if single else y
@@ -91,7 +93,9 @@ class Identified:
         self.check(test)
         for record in test.records:
             if len(record) <= n_init:
-                raise DataError(f"{record.name} has {len(record)} samples, not more than n_init = {n_init}; lower n_init.")
+                raise DataError(
+                    f"{record.name} has {len(record)} samples, not more than n_init = {n_init}; lower n_init."
+                )
         simulated = [self.simulate(record.u, record.y[:n_init]) for record in test.records]
         return score(test, simulated, n_init=n_init)
 
@@ -110,7 +114,9 @@ class Identified:
                 "the matching columns."
             )
         if self.lfr.dt is None or abs(data.dt - self.lfr.dt) > 1e-4 * self.lfr.dt:
-            raise DataError(f"the model was identified at {self.lfr.dt:g} s a sample, the data has {data.dt:g} s; resample it.")
+            raise DataError(
+                f"the model was identified at {self.lfr.dt:g} s a sample, the data has {data.dt:g} s; resample it."
+            )
         for mine, theirs in ((self.lfr.u_units, data.u_units), (self.lfr.y_units, data.y_units)):
             for a, b in zip(mine or (), theirs, strict=False):
                 if a and b and a != b:

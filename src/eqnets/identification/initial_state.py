@@ -73,7 +73,7 @@ def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 
             step = torch.linalg.solve(normal + damping * torch.diag(torch.diagonal(normal)), descent)
             trial = residual(xi - step)
             if float(trial @ trial) < float(r @ r):
-                improved = float(r @ r - trial @ trial) > 1e-10 * float(r @ r)
+                improved = float(r @ r - trial @ trial) > 1e-8 * float(r @ r)
                 xi, r, damping = xi - step, trial, damping / 5
                 break
             damping *= 5

@@ -194,7 +194,12 @@ def _realise(poles: np.ndarray, residues: np.ndarray, nu: int, ny: int, order: i
     R = residues[:, : nu * n].reshape(ny, nu, n)
     D = residues[:, nu * n :]
     if nu <= ny:  # a copy of the poles for every input
-        system = (scipy.linalg.block_diag(*[A] * nu), scipy.linalg.block_diag(*[b[:, None]] * nu), R.reshape(ny, nu * n), D)
+        system = (
+            scipy.linalg.block_diag(*[A] * nu),
+            scipy.linalg.block_diag(*[b[:, None]] * nu),
+            R.reshape(ny, nu * n),
+            D,
+        )
     else:  # or for every output
         system = (
             scipy.linalg.block_diag(*[A.T] * ny), np.concatenate(list(R.transpose(0, 2, 1))),

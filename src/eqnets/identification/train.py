@@ -21,6 +21,13 @@ Progress = Callable[[dict[str, Any]], None]
 """Called with an event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse."""
 
 
+def tell(progress: Progress | None, **event: Any) -> None:
+    """Report an event; what it does not say is None (0 for step and seconds)."""
+    if progress is not None:
+        nothing = dict.fromkeys(("phase", "steps", "eta_seconds", "train_loss", "val_rmse"))
+        progress({**nothing, "step": 0, "seconds": 0.0, **event})
+
+
 class Explicit(Protocol):
     """What training needs of a model: parameters, and the LFR they stand for."""
 
@@ -40,14 +47,19 @@ class Keeper(Protocol):
         """The last checkpoint, or None."""
         ...
 
+    def part(self, k: int) -> Keeper:
+        """The keeper of the k-th of several runs."""
+        ...
+
 
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast to train.
 
     Args:
-        minutes: the time to spend; the number of steps follows from the speed of the first ones.
+        minutes: the time to spend; the learning rate falls with the clock.
         steps: the number of steps; if given, training is the same on every run and `minutes` is not used.
+        stop: the step after which to stop all the same, the learning rate still falling as for `steps`.
         learning_rate: of Adam, at its height; it rises over the first steps and falls along a cosine.
         segment: the number of samples between two updates.
         dtype: of the simulation during training.
@@ -56,6 +68,7 @@ class Schedule:
 
     minutes: float = 5.0
     steps: int | None = None
+    stop: int | None = None
     learning_rate: float = 3e-3
     segment: int = 512
     dtype: torch.dtype = torch.float64
@@ -70,6 +83,7 @@ class Training:
         x0: (record, nx) the trained initial states.
         history: one row a validation: step, seconds, train_rmse and val_rmse (normalised, all outputs), learning_rate.
         best_step: the step whose parameters the model now has.
+        best_done: the share of the schedule that was behind it.
         steps: the number of steps of the schedule.
         seconds: the time spent training.
     """
@@ -77,6 +91,7 @@ class Training:
     x0: Tensor
     history: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
+    best_done: float = 0.0
     steps: int = 0
     seconds: float = 0.0
 
@@ -118,7 +133,8 @@ class _Run:
         self.starts = torch.zeros(len(streams), x0.shape[1], dtype=schedule.dtype)
         self.carried = self.starts.clone()
         self.step, self.position, self.seconds = 0, 0, 0.0
-        self.steps = schedule.steps
+        self.budget = 60 * schedule.minutes
+        self.next_validation, self.best_done = 10, 0.0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self.history: list[dict[str, float]] = []
         self.running: list[float] = []
@@ -133,13 +149,11 @@ class _Run:
             self._validate()
         clock = saved = time.monotonic()
         try:
-            while self.steps is None or self.step < self.steps:
+            while self._done() < 1 and self.step != self.schedule.stop and not self._hopeless():
                 self._update()
                 now = time.monotonic()
                 self.seconds, clock = self.seconds + now - clock, now
-                if self.steps is None:
-                    self._plan()
-                if self.step % self._every() == 0 or self.step == self.steps:
+                if self.step >= self.next_validation or self._done() >= 1:
                     self._validate()
                 if self.keeper is not None and now - saved > self.schedule.checkpoint_seconds:
                     self._keep()
@@ -148,31 +162,37 @@ class _Run:
             if self.keeper is not None:
                 self._keep()
             raise
+        if self.keeper is not None:
+            self._keep()
         if self.best is not None:
             self._restore(self.best[2])
         best_step = self.best[1] if self.best is not None else self.step
-        return Training(self.x0.detach().clone(), self.history, best_step, self.step, self.seconds)
+        return Training(self.x0.detach().clone(), self.history, best_step, self.best_done, self.step, self.seconds)
 
-    def _plan(self) -> None:
-        """Fix the number of steps once their speed is known: after a twentieth of the time, or five steps if longer."""
-        budget = 60 * self.schedule.minutes
-        if self.step >= 5 and self.seconds >= 0.05 * budget:
-            per_step = self.seconds / self.step
-            self.steps = max(self.step + 1, int(budget / per_step))
+    def _done(self) -> float:
+        """The share of the schedule that is behind us, by steps where they are given and by the clock otherwise."""
+        if self.schedule.steps is not None:
+            return 1.0 if self.schedule.steps == 0 else self.step / self.schedule.steps
+        return self.seconds / self.budget
+
+    def _hopeless(self) -> bool:
+        """Early stopping: no better validation for two fifths of the schedule, and for a hundred steps."""
+        return self.best is not None and self._done() - self.best_done > 0.4 and self.step - self.best[1] > 100
 
     def _every(self) -> int:
-        """Steps between validations: a pass over the data, but at most a tenth of the time and at least 50 in all."""
+        """Steps between validations: a hundredth of the schedule, but validation takes at most a tenth of the time."""
         per_step = self.seconds / max(self.step, 1)
-        cheap = math.ceil(10 * self.cost_of_validation / max(per_step, 1e-9))
-        often = max(1, (self.steps or 1000) // 100)
-        return max(cheap, min(often, 50))
+        cheap = 10 * self.cost_of_validation / max(per_step, 1e-9)
+        whole = self.schedule.steps or self.budget / max(per_step, 1e-9)
+        return max(1, math.ceil(max(cheap, whole / 100)))
 
     def _rate(self) -> float:
         warmup = min(1.0, (self.step + 1) / 20)
-        if self.steps is None:
-            return self.schedule.learning_rate * warmup
-        done = min(1.0, self.step / self.steps)
-        return self.schedule.learning_rate * warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        return (
+            self.schedule.learning_rate
+            * warmup
+            * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self._done()))))
+        )
 
     def _update(self) -> None:
         if self.position == 0:
@@ -229,8 +249,9 @@ class _Run:
         if self.validation is not None:
             val_rmse = validation_rmse(self._lfr().detach(), self.validation, self.x0.detach())
         if self.validation is not None and (self.best is None or val_rmse < self.best[0]):
-            self.best = (val_rmse, self.step, self._snapshot())
+            self.best, self.best_done = (val_rmse, self.step, self._snapshot()), self._done()
         self.cost_of_validation = time.monotonic() - began
+        self.next_validation = self.step + self._every() if self.step >= 10 else 10
         row = {"step": self.step, "seconds": self.seconds, "train_rmse": train_rmse, "val_rmse": val_rmse}
         self.history.append({**row, "learning_rate": self._rate()})
         self._report("validate", None)
@@ -243,15 +264,15 @@ class _Run:
         self.x0.data.copy_(snapshot["training.x0"])
 
     def _report(self, phase: str, loss: float | None) -> None:
-        if self.progress is None:
-            return
-        per_step = self.seconds / max(self.step, 1)
-        whole = self.steps * per_step if self.steps else 60 * self.schedule.minutes
-        last = self.history[-1]["val_rmse"] if self.history else math.nan
-        self.progress({
-            "phase": phase, "step": self.step, "steps": self.steps, "seconds": self.seconds,
-            "eta_seconds": max(0.0, whole - self.seconds), "train_loss": loss, "val_rmse": last,
-        })  # fmt: skip
+        whole = self.budget
+        if self.schedule.steps is not None:
+            last_step = self.schedule.steps if self.schedule.stop is None else self.schedule.stop
+            whole = last_step * self.seconds / max(self.step, 1)
+        tell(
+            self.progress, phase=phase, step=self.step, steps=self.schedule.steps, seconds=self.seconds,
+            eta_seconds=max(0.0, whole - self.seconds), train_loss=loss,
+            val_rmse=self.history[-1]["val_rmse"] if self.history else math.nan,
+        )  # fmt: skip
 
     # checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -264,8 +285,9 @@ class _Run:
             tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
         tensors |= {"starts": self.starts, "carried": self.carried}
         meta = {
-            "step": self.step, "steps": self.steps, "position": self.position, "seconds": self.seconds,
-            "best": None if self.best is None else [self.best[0], self.best[1]],
+            "step": self.step, "position": self.position, "seconds": self.seconds,
+            "best": None if self.best is None else [self.best[0], self.best[1]], "best_done": self.best_done,
+            "next_validation": self.next_validation, "budget": self.budget,
             "history": self.history, "running": self.running, "cost_of_validation": self.cost_of_validation,
         }  # fmt: skip
         self.keeper.save({k: v.detach().contiguous().clone() for k, v in tensors.items()}, meta)
@@ -287,7 +309,9 @@ class _Run:
             state.setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
         self.starts, self.carried = tensors["starts"], tensors["carried"]
-        self.step, self.steps, self.position = meta["step"], meta["steps"], meta["position"]
+        self.step, self.position = meta["step"], meta["position"]
+        self.best_done, self.next_validation = meta["best_done"], meta["next_validation"]
+        self.budget = meta["budget"]
         self.seconds, self.history, self.running = meta["seconds"], meta["history"], meta["running"]
         self.cost_of_validation = meta["cost_of_validation"]
         if meta["best"] is not None:

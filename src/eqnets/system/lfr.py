@@ -106,7 +106,9 @@ class LFR:
         if self.dt is not None:
             dt = float(self.dt)
             if not (dt > 0 and np.isfinite(dt)):
-                raise InputError(f"dt must be a positive number of seconds, or None for continuous time; got {self.dt}.")
+                raise InputError(
+                    f"dt must be a positive number of seconds, or None for continuous time; got {self.dt}."
+                )
             object.__setattr__(self, "dt", dt)
         for attribute, count in (
             ("u_names", sizes["nu"]), ("y_names", sizes["ny"]), ("u_units", sizes["nu"]), ("y_units", sizes["ny"]),

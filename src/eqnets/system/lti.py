@@ -42,13 +42,17 @@ class LTI:
             tensor = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=float))
             tensor = tensor.to("cpu", torch.float64)
             if tensor.ndim != 2 or not bool(torch.isfinite(tensor).all()):
-                raise InputError(f"LTI block {name} must be a matrix of finite numbers; got shape {tuple(tensor.shape)}.")
+                raise InputError(
+                    f"LTI block {name} must be a matrix of finite numbers; got shape {tuple(tensor.shape)}."
+                )
             object.__setattr__(self, name, tensor)
         nx, nu, ny = self.A.shape[0], self.D.shape[1], self.D.shape[0]
         for name, shape in {"A": (nx, nx), "B": (nx, nu), "C": (ny, nx)}.items():
             if tuple(getattr(self, name).shape) != shape:
                 got = tuple(getattr(self, name).shape)
-                raise InputError(f"LTI block {name} has shape {got}, but A and D (nx={nx}, nu={nu}, ny={ny}) need {shape}.")
+                raise InputError(
+                    f"LTI block {name} has shape {got}, but A and D (nx={nx}, nu={nu}, ny={ny}) need {shape}."
+                )
         if not (float(self.dt) > 0 and math.isfinite(self.dt)):
             raise InputError(f"dt must be a positive number of seconds; got {self.dt}.")
 
@@ -77,7 +81,7 @@ class LTI:
         return LTI(T @ self.A @ inverse, T @ self.B, self.C @ inverse, self.D, self.dt)
 
     def spectral_radius(self) -> float:
-        """max |λ(A)|, 0 for nx = 0."""
+        """Max |λ(A)|, 0 for nx = 0."""
         return float(torch.linalg.eigvals(self.A).abs().max()) if self.nx else 0.0
 
     def frequency_response(self, omega: Tensor) -> Tensor:

@@ -110,7 +110,9 @@ class PerNeuron:
 
     def _apply(self, v: Tensor, which: str) -> Tensor:
         if v.shape[-1] != len(self.parts):
-            raise InputError(f"this activation has {len(self.parts)} neurons, but v has {v.shape[-1]} on its last axis.")
+            raise InputError(
+                f"this activation has {len(self.parts)} neurons, but v has {v.shape[-1]} on its last axis."
+            )
         groups = self._groups()
         pieces = torch.cat([getattr(part, which)(v[..., index]) for part, index in groups], dim=-1)
         order = torch.tensor([i for _, index in groups for i in index], device=v.device)

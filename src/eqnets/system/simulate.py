@@ -145,7 +145,9 @@ def linearise(lfr: LFR, x: Tensor | None = None, u: Tensor | None = None) -> LTI
     x = torch.zeros(lfr.nx, dtype=torch.float64) if x is None else x.to(torch.float64)
     u = torch.zeros(lfr.nu, dtype=torch.float64) if u is None else u.to(torch.float64)
     if x.shape != (lfr.nx,) or u.shape != (lfr.nu,):
-        raise InputError(f"an operating point has x ({lfr.nx},) and u ({lfr.nu},); got {tuple(x.shape)}, {tuple(u.shape)}.")
+        raise InputError(
+            f"an operating point has x ({lfr.nx},) and u ({lfr.nu},); got {tuple(x.shape)}, {tuple(u.shape)}."
+        )
     S = gain_of_neurons(lfr, x, u)
     return LTI(
         lfr.A + lfr.B1 @ S @ lfr.C1, lfr.B2 + lfr.B1 @ S @ lfr.D12,

@@ -59,9 +59,11 @@ def assemble(
             ranges, told, slack, evidence = _timed(table, clock, ranges, stated, split)
             stated = dt if dt is not None else told
         if stated is None:
+            likely = [name for name in table.names() if name.lower() in ("t", "time", "timestamp")]
+            column = f"its column '{likely[0]}'" if likely else "a time column"
             raise DataError(
-                f"{table.file} states no sample time; give it with dt= in seconds (--dt 0.0025), or name a time column "
-                "with time= (--time)."
+                f"{table.file} states no sample time; give it with dt= in seconds (--dt 0.0025), or name {column} with "
+                f"time= (--time{' ' + likely[0] if likely else ''})."
             )
         if agreed is not None and not same_dt(agreed[0], stated, slack + loosest):
             raise DataError(

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.io
 
 from eqnets.errors import DataError
+from eqnets.identification.readers.mat5 import check_mat5
 from eqnets.identification.readers.stores import broken, walk
 from eqnets.identification.readers.variables import Variables
 
@@ -35,6 +36,8 @@ def read_mat(data: bytes, file: str, sha256: str) -> Variables:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if scipy.io.matlab.matfile_version(io.BytesIO(data))[0] == 1:  # scipy's word for version 5
+                check_mat5(data)
             content = scipy.io.loadmat(io.BytesIO(data), simplify_cells=True)
     except Exception as error:  # a damaged file raises anything, from zlib.error to MemoryError
         raise DataError(broken(file, "MATLAB file", error)) from None
@@ -54,7 +57,7 @@ def _collect(name: str, value: Any, arrays: dict[str, np.ndarray], others: dict[
     elif isinstance(value, str):
         others[name] = "text"
     elif hasattr(value, "toarray"):
-        arrays[name] = value.toarray()  # sparse
+        others[name] = "a sparse matrix (save it as full(…))"
     elif isinstance(value, list) or (isinstance(value, np.ndarray) and value.dtype.kind not in "fiubc"):
         others[name] = "a cell array, a table or another MATLAB object (save its columns as plain arrays)"
     else:

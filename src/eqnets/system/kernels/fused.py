@@ -87,7 +87,7 @@ def _code(activation: Nonlinearity) -> tuple[int, float]:
 
 
 def _share(kernel: Any, lanes: int, *arguments: Any) -> None:
-    threads = max(1, min(torch.get_num_threads(), lanes // 2))
+    threads = max(1, min(torch.get_num_threads(), lanes // 8))
     if threads == 1:
         kernel(0, lanes, *arguments)
         return

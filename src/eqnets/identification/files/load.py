@@ -1,0 +1,113 @@
+"""Read the model folder back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from eqnets.certification import Certificate
+from eqnets.errors import DataError
+from eqnets.identification.files.whole import CERTIFICATE, FORMAT, HISTORY, META, MODEL
+from eqnets.identification.fit import Fit
+from eqnets.identification.guarantee import guarantee_from_json
+from eqnets.identification.identified import Identified
+from eqnets.identification.initial_state import Prior
+from eqnets.identification.normaliser import Normaliser
+from eqnets.models import ContractingREN, LipschitzREN
+from eqnets.system.lfr import BLOCKS, LFR
+
+_MODELS = {"ContractingREN": ContractingREN, "LipschitzREN": LipschitzREN}
+_LABELS = ("u_names", "y_names", "u_units", "y_units")
+
+
+def load(folder: str | Path) -> Fit:
+    """Read a model folder back.
+
+    Args:
+        folder: the folder that `Fit.save` or `eqnets fit` wrote.
+
+    Returns:
+        The fit, with the certificate verified anew against the stored LFR.
+
+    Raises:
+        DataError: a file is missing or damaged, or of a newer format.
+        CertificateError: the certificate does not hold for the stored LFR.
+    """
+    folder = Path(folder)
+    fit = read_model(folder)
+    certificate = Certificate.load(folder / CERTIFICATE, fit.lfr)
+    object.__setattr__(fit, "certificate", certificate)
+    return fit
+
+
+def read_model(folder: str | Path) -> Fit:
+    """The fit of a model folder without its certificate, which is neither read nor checked.
+
+    Args:
+        folder: the model folder.
+
+    Returns:
+        The fit, `certificate` None.
+
+    Raises:
+        DataError: a file is missing or damaged, or of a newer format.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a model folder; name the folder that `eqnets fit -o` wrote.")
+    for name in (MODEL, META):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder} has no {name}; name the folder that `eqnets fit -o` wrote.")
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        tensors = load_file(folder / MODEL)
+        if meta["format"] > FORMAT:
+            raise DataError(
+                f"{folder / META} has format {meta['format']}; this version reads up to {FORMAT}: update eqnets."
+            )
+        return _assemble(meta, tensors, folder)
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        raise DataError(f"{folder} is damaged and cannot be read ({error}); restore it, or fit again.") from error
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise DataError(f"{folder} lacks or garbles an entry ({error}); restore it, or fit again.") from error
+
+
+def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Fit:
+    labels = {k: tuple(meta["lfr"][k]) if meta["lfr"][k] is not None else None for k in _LABELS}
+
+    def system(prefix: str, activation: str) -> tuple[LFR, Prior]:
+        blocks = {name: tensors[f"{prefix}.{name}"] for name in BLOCKS}
+        prior = Prior(*(tensors[f"{prefix}.prior.{name}"] for name in ("mean", "covariance", "noise")))
+        return LFR(**blocks, activation=activation, dt=meta["lfr"]["dt"], **labels), prior
+
+    lfr, prior = system("lfr", meta["lfr"]["activation"])
+    model = _MODELS[meta["model"]](**meta["model_settings"], dtype=torch.float64)
+    model.load_state_dict({k.removeprefix("theta."): v for k, v in tensors.items() if k.startswith("theta.")})
+    return Fit(
+        lfr=lfr, prior=prior, model=model, linear=Identified(*system("linear", "relu")),
+        guarantee=guarantee_from_json(meta["guarantee"]), x0=tensors.get("x0"), history=_history(folder / HISTORY),
+        normaliser=Normaliser(**{k: np.array(v) for k, v in meta["normaliser"].items()}),
+        data_info=meta["data"], settings=meta["settings"], environment=meta["environment"], notes=tuple(meta["notes"]),
+    )  # fmt: skip
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows: Iterable[dict[str, str]] = csv.DictReader(file)
+            return [{k: int(v) if k == "step" else float(v) for k, v in row.items()} for row in rows]
+    except ValueError as error:
+        raise DataError(
+            f"{path} is damaged ({error}); restore it, or delete it to do without the training curve."
+        ) from error

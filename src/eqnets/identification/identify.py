@@ -1,0 +1,162 @@
+"""The verb `identify`: measured records in, a certified model out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from eqnets.certification import Contracting, Lipschitz, certify
+from eqnets.errors import InputError
+from eqnets.identification.data import Data
+from eqnets.identification.fit import Fit
+from eqnets.identification.guarantee import Guarantee
+from eqnets.identification.identified import Identified
+from eqnets.identification.initial_state import Prior
+from eqnets.identification.moments import moments
+from eqnets.identification.normaliser import Normaliser
+from eqnets.identification.order import LONG
+from eqnets.identification.provenance import describe_data, environment
+from eqnets.identification.readers import read
+from eqnets.identification.restarts import Plan, search
+from eqnets.identification.train import Keeper, Progress, tell
+from eqnets.system.scale import fold
+
+
+def identify(
+    data: Data | Sequence[tuple[np.ndarray, np.ndarray]],
+    guarantee: Guarantee | None = None,
+    *,
+    nx: int | None = None,
+    nv: int | None = None,
+    minutes: float = 5.0,
+    steps: int | None = None,
+    seed: int = 0,
+    activation: str = "tanh",
+    val: float = 0.2,
+    restarts: int | None = None,
+    refit: bool | None = None,
+    learning_rate: float | None = None,
+    dt: float | None = None,
+    progress: Progress | None = None,
+    keeper: Keeper | None = None,
+) -> Fit:
+    """Identify a model that keeps a guarantee by construction, train it on its simulation error, and certify it.
+
+    The records' heads train, their contiguous tails validate: they choose the linear order, the random start, and the
+    step at which training stops. Signals are normalised by constants of the training part, and folded back once, into
+    `fit.lfr`.
+
+    Args:
+        data: the training records, as `eqnets.Data`, or pairs (u, y) of arrays (time, channel) with `dt`.
+        guarantee: `Contracting(rate)` (the default, rate 1) or `Lipschitz(gamma, u_scale, y_scale)`, in physical units.
+        nx: number of states; None chooses the linear model's order on the validation tails.
+        nv: number of neurons; None takes 20 for short records, 60 for long ones.
+        minutes: time to spend in all.
+        steps: number of updates of every start instead; the run is then the same every time.
+        seed: of every random choice.
+        activation: a name with slopes within [0, 1].
+        val: the share of every record that is its validation tail.
+        restarts: how many random starts share the time; the validation tails choose one. None: 6 for short records
+            (where nx is left open, with up to two more states than the linear model), 1 for long ones.
+        refit: train the chosen start once more, on the heads and the tails together, for as many steps as were best;
+            its certificate is its own, its validation error is that of the choice. None: for short records.
+        learning_rate: of Adam; None is 3e-3 for short records, 5e-4 for long ones.
+        dt: the sample time in seconds, for pairs of arrays.
+        progress: called with events (phase, step, steps, seconds, eta_seconds, train_loss, val_rmse).
+        keeper: stores and gives checkpoints; see `eqnets.identification.files.checkpoint.Checkpoint`.
+
+    Returns:
+        The fit. It raises DataError where records are too short or a channel is constant, and NotCertified where the
+        guarantee could not be proved for the trained numbers.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+    began = time.monotonic()
+    guarantee = Contracting() if guarantee is None else guarantee
+    if not isinstance(guarantee, Contracting | Lipschitz):
+        raise InputError(f"identify can promise Contracting(rate) or Lipschitz(gamma), not {guarantee!r}.")
+    for name, value, least in (("nx", nx, 1), ("nv", nv, 0), ("steps", steps, 0), ("restarts", restarts, 1)):
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+    if not (minutes > 0 and math.isfinite(minutes)):
+        raise InputError(f"minutes must be a positive number; got {minutes!r}.")
+    if not isinstance(data, Data):
+        data = read(data, dt=dt)
+    parts = _Parts.of(data, val, guarantee)
+    long = sum(parts.ends) > LONG
+    plan = Plan(
+        guarantee=guarantee, normaliser=parts.normaliser, nx=nx, nv=nv if nv is not None else (60 if long else 20),
+        activation=activation, seed=seed, restarts=restarts if restarts is not None else (1 if long else 6),
+        refit=refit if refit is not None else not long, deadline=began + 60 * minutes, steps=steps, long=long,
+        learning_rate=learning_rate if learning_rate is not None else (5e-4 if long else 3e-3),
+    )  # fmt: skip
+    found = search(parts.normal, parts.ends, plan, progress, keeper)
+
+    tell(progress, phase="certificate")
+    labels = {
+        "u_names": data.u_names, "y_names": data.y_names, "u_units": data.u_units, "y_units": data.y_units,
+    }  # fmt: skip
+    scales = parts.scales()
+    normal_lfr = found.model.explicit().detach()
+    lfr = fold(normal_lfr, *scales, **labels)
+    prior = moments(normal_lfr, found.trained_on, found.training.x0)
+    return Fit(
+        lfr=lfr, prior=parts.physical(prior), model=found.model,
+        certificate=certify(guarantee, lfr, found.model.witness()),
+        linear=Identified(fold(found.linear.lti.to_lfr(), *scales, **labels), parts.physical(found.linear.prior)),
+        guarantee=guarantee, normaliser=parts.normaliser, history=found.training.history, x0=found.training.x0,
+        notes=tuple(found.notes), data_info=describe_data(data, parts.ends, val), environment=environment(),
+        settings={
+            "guarantee": repr(guarantee), "nx": found.model.nx, "nv": plan.nv, "activation": activation, "seed": seed,
+            "val": val, "minutes": minutes, "steps": steps, "learning_rate": plan.learning_rate,
+            "refit": plan.refit, "restarts": found.tried, "val_rmse": found.val_rmse,
+            "linear_nx": found.linear.lti.nx, "linear_val_rmse": found.linear.val_rmse,
+            "seconds": time.monotonic() - began,
+        },
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The normalised records, where their training parts end, and the way back to physical units."""
+
+    normal: Data
+    ends: list[int]
+    normaliser: Normaliser
+
+    @classmethod
+    def of(cls, data: Data, val: float, guarantee: Guarantee) -> _Parts:
+        heads = data.split(val)[0]
+        normaliser = _normaliser(heads, guarantee)
+        return cls(normaliser.normalise(data), list(heads.lengths), normaliser)
+
+    def scales(self) -> list[torch.Tensor]:
+        """u_offset, u_scale, y_offset, y_scale as `fold` takes them."""
+        n = self.normaliser
+        return [torch.from_numpy(v.copy()) for v in (n.u_offset, n.u_scale, n.y_offset, n.y_scale)]
+
+    def physical(self, prior: Prior) -> Prior:
+        """The prior in physical output units; states have none."""
+        return replace(prior, noise=prior.noise * torch.from_numpy(self.normaliser.y_scale.copy()))
+
+
+def _normaliser(data: Data, guarantee: Guarantee) -> Normaliser:
+    """Learned on `data`; for a gain bound the scales are one factor times the claim's, so that γ carries over exactly."""
+    learned = Normaliser.learn(data)
+    if not isinstance(guarantee, Lipschitz):
+        return learned
+
+    def common(scale: Any, size: np.ndarray) -> np.ndarray:
+        claimed = np.broadcast_to(np.asarray(1.0 if scale is None else scale, dtype=float), size.shape)
+        return claimed * np.exp(np.mean(np.log(size / claimed)))
+
+    return replace(
+        learned, u_scale=common(guarantee.u_scale, learned.u_scale), y_scale=common(guarantee.y_scale, learned.y_scale)
+    )

@@ -1,0 +1,211 @@
+"""Train from several random starts within one time budget, choose one on the validation tails, and refit it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from eqnets.certification import Contracting, Lipschitz
+from eqnets.identification.data import Data
+from eqnets.identification.guarantee import Guarantee
+from eqnets.identification.normaliser import Normaliser
+from eqnets.identification.order import Linear, choose_linear, linear_models
+from eqnets.identification.streams import Streams, training_streams, validation_streams
+from eqnets.identification.train import Keeper, Progress, Schedule, Training, tell, train
+from eqnets.models import ContractingREN, LipschitzREN, shrink
+
+_WASHOUT = 2048
+_MOST_STREAMS = 64
+_SEGMENT = {False: 2048, True: 512}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `identify` asks of the search; the arguments of the same names, settled.
+
+    Args:
+        guarantee: in physical units.
+        normaliser: of the signals.
+        nx: number of states, or None.
+        nv: number of neurons.
+        activation: a name.
+        seed: of the first start; each further one adds 1.
+        restarts: how many starts.
+        refit: whether to train the chosen one again on everything.
+        deadline: by `time.monotonic`.
+        steps: of every start, or None for the deadline.
+        learning_rate: of Adam.
+        long: whether the records count as long.
+    """
+
+    guarantee: Guarantee
+    normaliser: Normaliser
+    nx: int | None
+    nv: int
+    activation: str
+    seed: int
+    restarts: int
+    refit: bool
+    deadline: float
+    steps: int | None
+    learning_rate: float
+    long: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the search leaves.
+
+    Args:
+        model: the chosen module.
+        training: of the chosen module.
+        linear: the linear model that its scores are held against.
+        trained_on: the normalised records that it was trained on.
+        val_rmse: the validation error that chose it (normalised).
+        tried: one row a start.
+        notes: what a user must read.
+    """
+
+    model: Any
+    training: Training
+    linear: Linear
+    trained_on: Data
+    val_rmse: float
+    tried: list[dict[str, Any]]
+    notes: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    model: Any
+    training: Training
+    nx: int
+    seed: int
+    val_rmse: float
+    notes: list[str]
+
+
+def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None, keeper: Keeper | None) -> Found:
+    """Choose the linear model, train every start from it, take the best on the validation tails, and refit it if asked.
+
+    Args:
+        normal: the normalised records.
+        ends: where the training part of every record stops.
+        plan: what was asked for.
+        progress: called with events, or None.
+        keeper: of checkpoints, or None.
+
+    Returns:
+        The chosen model with its history.
+    """
+    tell(progress, phase="linear start")
+    heads = replace(normal, records=tuple(r.cut(0, end) for r, end in zip(normal.records, ends, strict=True)))
+    check = validation_streams(normal, ends, _WASHOUT, min(_WASHOUT, max(normal.lengths)))
+    linear = choose_linear(heads, check, plan.nx, torch.Generator().manual_seed(plan.seed))
+    streams = _streams(normal, ends, plan)
+    shares = plan.restarts + (0.5 if plan.refit else 0.0)
+    candidates: list[_Candidate] = []
+    for k in range(plan.restarts):
+        start = linear
+        if plan.nx is None and k % 3:  # more states than the best linear model, for what it cannot show
+            order = linear.lti.nx + k % 3
+            start = linear_models(heads, check, [order], torch.Generator().manual_seed(plan.seed))[0]
+        minutes = max(plan.deadline - time.monotonic(), 1.0) / 60 / (shares - k)
+        model, notes = _initialise(start, plan, plan.seed + k)
+        part = None if keeper is None else keeper.part(k)
+        training = train(model, streams, check, start.x0, _schedule(plan, minutes), _among(progress, k, plan), part)
+        error = min((row["val_rmse"] for row in training.history), default=math.inf)
+        candidates.append(_Candidate(model, training, start.lti.nx, plan.seed + k, error, notes))
+    best = min(candidates, key=lambda c: c.val_rmse)
+    tried = [
+        {"nx": c.nx, "seed": c.seed, "steps": c.training.steps, "best_step": c.training.best_step,
+         "val_rmse": c.val_rmse, "seconds": c.training.seconds} for c in candidates
+    ]  # fmt: skip
+    if not plan.refit:
+        return Found(best.model, best.training, linear, heads, best.val_rmse, tried, best.notes)
+    return _refit(normal, best, linear, plan, tried, progress, keeper)
+
+
+def _refit(
+    normal: Data, best: _Candidate, linear: Linear, plan: Plan, tried: list[dict[str, Any]],
+    progress: Progress | None, keeper: Keeper | None,
+) -> Found:  # fmt: skip
+    """The chosen start once more, on heads and tails, for the number of steps that was best; the linear model too."""
+    whole = list(normal.lengths)
+    generator = torch.Generator().manual_seed(plan.seed)
+    orders = sorted({linear.lti.nx, best.nx})
+    check = validation_streams(normal, [0] * len(whole), 0, max(whole))  # only to hold the linear models against
+    refitted = {model.lti.nx: model for model in linear_models(normal, check, orders, generator)}
+    start = refitted[best.nx]
+    model, notes = _initialise(start, plan, best.seed)
+    stop = best.training.best_step
+    steps = max(stop, round(stop / max(best.training.best_done, 1e-9)))
+    schedule = replace(_schedule(plan, 1.0), steps=steps, stop=stop)
+    part = None if keeper is None else keeper.part(plan.restarts)
+    told = None if progress is None else _again(progress)
+    training = train(model, _streams(normal, whole, plan), None, start.x0, schedule, told, part)
+    training.history = best.training.history
+    chosen = replace(refitted[linear.lti.nx], val_rmse=linear.val_rmse)
+    return Found(model, training, chosen, normal, best.val_rmse, tried, notes)
+
+
+def _initialise(linear: Linear, plan: Plan, seed: int) -> tuple[Any, list[str]]:
+    """The model that holds the linear start exactly, or the nearest one that keeps the promise, and what that cost."""
+    guarantee, normaliser = plan.guarantee, plan.normaliser
+    options: dict[str, Any] = {
+        "rate": guarantee.rate if isinstance(guarantee, Contracting) else 1.0, "activation": plan.activation,
+        "generator": torch.Generator().manual_seed(seed), "x_scale": torch.diagonal(linear.prior.covariance).sqrt(),
+    }  # fmt: skip
+    gamma = None
+    if isinstance(guarantee, Lipschitz):  # the normaliser's scales are one factor times the claim's: γ carries over
+        factors = [
+            float(size[0]) / (1.0 if claimed is None else float(np.ravel(claimed)[0]))
+            for size, claimed in ((normaliser.u_scale, guarantee.u_scale), (normaliser.y_scale, guarantee.y_scale))
+        ]
+        gamma = guarantee.gamma * factors[0] / factors[1]
+    inside, cost = shrink(linear.lti, rate=options["rate"], gamma=gamma)
+    notes = []
+    if cost > 0:
+        notes.append(
+            "The linear start does not keep the guarantee; training began from a simple one near it that does, at an H∞ "
+            f"distance of {cost:.3g} (normalised)."
+        )
+    if gamma is None:
+        return ContractingREN.from_linear(inside, plan.nv, **options), notes
+    return LipschitzREN.from_linear(inside, plan.nv, gamma=gamma, **options), notes
+
+
+def _streams(normal: Data, ends: list[int], plan: Plan) -> Streams:
+    return training_streams(normal, ends, _MOST_STREAMS if plan.long else 1, 2048)
+
+
+def _schedule(plan: Plan, minutes: float) -> Schedule:
+    return Schedule(
+        minutes=minutes, steps=plan.steps, segment=_SEGMENT[plan.long], learning_rate=plan.learning_rate,
+        dtype=torch.float32 if plan.long else torch.float64,
+    )  # fmt: skip
+
+
+def _among(progress: Progress | None, k: int, plan: Plan) -> Progress | None:
+    """Events of one start among several: the time to come counts the starts to come."""
+    if progress is None:
+        return None
+
+    def relay(event: dict[str, Any]) -> None:
+        eta = plan.deadline - time.monotonic()
+        if plan.steps is not None:
+            whole = event["seconds"] + event["eta_seconds"]
+            eta = event["eta_seconds"] + whole * (plan.restarts - 1 - k)
+        progress({**event, "eta_seconds": max(0.0, eta), "restart": k + 1, "restarts": plan.restarts})
+
+    return relay
+
+
+def _again(progress: Progress) -> Progress:
+    """Events of the refit, under their own name."""
+    return lambda event: progress({**event, "phase": "refit"})
