@@ -1,7 +1,7 @@
 """eqnets: models of measured systems that are stable by construction, with evidence. `import eqnets as eq`.
 
-The core (models, simulation, certificates) needs torch, numpy and scipy. The names that work on measured files and pages
-(`_IDENTIFY`) need the extra `identify`; they are imported when they are first used, so that the core alone imports fast
+The core (models, simulation, certificates) needs torch, numpy and scipy. The names that work on measured files and
+pages (`_IDENTIFY`) need the extra `identify`; they are imported when they are first used, so that the core imports fast
 and without that extra. This is the only lazy import of the package.
 """
 

@@ -126,7 +126,7 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
 
 def test_the_core_needs_no_extra() -> None:
     """Importing eqnets imports none of the libraries of the extras."""
-    extras = ["pandas", "h5py", "safetensors", "plotly", "typer", "numba"]
+    extras = ["pandas", "h5py", "safetensors", "plotly", "typer"]
     code = f"import sys, eqnets; print([m for m in {extras} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert result.stdout.strip() == "[]"

@@ -1,0 +1,44 @@
+"""`eqnets certify`: prove a claim about a stored model, from its matrices alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqnets.certification import certify as prove
+from eqnets.cli import common
+from eqnets.errors import InputError
+from eqnets.identification.files.load import read_model
+
+
+def certify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The model folder.")],
+    guarantee: Annotated[
+        str | None,
+        typer.Option(
+            "--guarantee",
+            metavar="CLAIM",
+            help="contracting[:RATE], lipschitz:GAMMA or well-posed.",
+        ),
+    ] = None,
+    u_scale: Annotated[str | None, typer.Option("--u-scale", metavar="A,B,…", help="One size per input.")] = None,
+    y_scale: Annotated[str | None, typer.Option("--y-scale", metavar="A,B,…", help="One size per output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the certificate there.")
+    ] = None,
+    force: common.Force = False,
+) -> None:
+    """Prove a claim about the stored model anew; exit code 1 when it does not hold."""
+    if output is not None:
+        common.new_file(output, force=force)
+    fit = read_model(folder)
+    claim = common.claim(guarantee, u_scale, y_scale) if guarantee is not None else fit.guarantee
+    if claim == "none":
+        raise InputError("'none' claims nothing; write contracting, lipschitz:GAMMA or well-posed.")
+    certificate = prove(claim, fit.lfr, fit.model.witness())  # type: ignore[operator, arg-type]
+    typer.echo(certificate.summary())
+    if output is not None:
+        certificate.save(output)
+        typer.echo(f"written to {output}")

@@ -1,0 +1,58 @@
+"""`eqnets check`: what measured data can support."""
+
+from __future__ import annotations
+
+import typer
+
+from eqnets.cli import common
+from eqnets.identification.describe import Description, describe
+from eqnets.identification.normaliser import Normaliser
+
+
+def check(
+    files: common.Files,
+    u: common.Inputs = None,
+    y: common.Outputs = None,
+    dt: common.SampleTime = None,
+    time: common.TimeColumn = None,
+    gaps: common.Gaps = "raise",
+) -> None:
+    """Say what measured data can support: ranges, saturation, excited band, delays, the share that is linear."""
+    data = common.read_files(files, u, y, dt, time, gaps)
+    Normaliser.learn(data)  # a constant channel cannot be used
+    found = describe(data)
+    _say_records(found)
+    _say_channels(found)
+    for guess in found.delays:
+        if guess.samples is not None:
+            lag = f"{guess.samples} samples ({guess.samples * found.dt:g} s)" if guess.samples else "at once"
+            typer.echo(f"  {guess.output} answers {guess.input}: {lag}")
+    for share in found.linear:
+        if share.share is None:
+            typer.echo(f"  {share.output}: too short to tell how much of it a linear model could explain")
+        else:
+            typer.echo(f"  {share.output}: a linear model could explain {100 * share.share:.4g} % (by the coherence)")
+    for channel in found.channels:
+        if channel.saturated:
+            at = max(channel.at_minimum, channel.at_maximum)
+            typer.echo(f"  {channel.name}: {100 * at:.1f} % of the samples sit on one extreme; it may be saturated")
+
+
+def _say_records(found: Description) -> None:
+    count = len(found.lengths)
+    typer.echo(
+        f"{count} record{'s' if count > 1 else ''}, {sum(found.lengths)} samples, "
+        f"sample time {found.dt:g} s ({1 / found.dt:g} Hz), {found.duration:g} s in all"
+    )
+    for name, length in zip(found.record_names, found.lengths, strict=True):
+        typer.echo(f"  {name}: {length} samples")
+    for source in found.sources:
+        typer.echo(f"  {source.file}: sha256 {source.sha256[:16]}…, {source.dt_evidence}")
+
+
+def _say_channels(found: Description) -> None:
+    typer.echo(f"  {'channel':<22}{'role':<8}{'unit':<8}{'min':>12}{'max':>12}{'mean':>12}{'std':>12}  99 % of power")
+    for c in found.channels:
+        numbers = "".join(f"{value:>12.5g}" for value in (c.minimum, c.maximum, c.mean, c.std))
+        band = "" if c.band is None else f"  below {c.band:.4g} Hz"
+        typer.echo(f"  {c.name:<22}{c.role:<8}{c.unit or '–':<8}{numbers}{band}")

@@ -1,0 +1,267 @@
+"""What several verbs share: lists of columns, guarantees, output folders, scores in a table, a progress bar."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from tqdm import tqdm
+
+from eqnets.certification import Contracting, Lipschitz, WellPosed
+from eqnets.errors import InputError
+from eqnets.identification.data import Data
+from eqnets.identification.fit import Fit
+from eqnets.identification.metrics import Score
+from eqnets.identification.readers import read
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="DATA…", help="Files (CSV, TSV, MAT, NPZ, HDF5), or globs in quotes.")
+]
+Inputs = Annotated[list[str] | None, typer.Option("--u", metavar="NAMES", help="Input columns: a,b or repeated.")]
+Outputs = Annotated[list[str] | None, typer.Option("--y", metavar="NAMES", help="Output columns: a,b or repeated.")]
+SampleTime = Annotated[float | None, typer.Option("--dt", metavar="S", help="Sample time in seconds.")]
+TimeColumn = Annotated[str | None, typer.Option("--time", metavar="COL", help="Column that holds the time.")]
+Gaps = Annotated[str, typer.Option("--gaps", metavar="raise|split", help="At a gap: refuse, or make separate records.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
+Initial = Annotated[
+    int, typer.Option("--n-init", metavar="N", min=0, help="First samples: set the initial state, are not scored.")
+]
+
+
+def names(lists: list[str] | None) -> list[str]:
+    """Channel names from comma lists that may repeat.
+
+    Args:
+        lists: what stood behind every `--u` or `--y`.
+
+    Returns:
+        The names, in order.
+    """
+    return [name.strip() for words in lists or () for name in words.split(",") if name.strip()]
+
+
+def read_files(
+    files: list[str], u: list[str] | None, y: list[str] | None, dt: float | None, clock: str | None, gaps: str
+) -> Data:
+    """Read the files of a command line.
+
+    Args:
+        files: paths or globs.
+        u: comma lists of inputs.
+        y: comma lists of outputs.
+        dt: sample time in seconds.
+        clock: name of the time column.
+        gaps: "raise" or "split".
+
+    Returns:
+        The data.
+    """
+    return read(files, u=names(u), y=names(y), dt=dt, time=clock, gaps=gaps)
+
+
+def like_model(fit: Fit, files: list[str], u: list[str] | None, y: list[str] | None, **options: Any) -> Data:
+    """Read records for a model: its own channel names, or others that are mapped by position.
+
+    Args:
+        fit: the model.
+        files: paths or globs.
+        u: names of the inputs in the files; None takes the model's.
+        y: names of the outputs in the files; None takes the model's.
+        **options: dt, clock and gaps; where neither dt nor clock is given, the model's sample time is taken.
+
+    Returns:
+        The data, under the model's names.
+
+    Raises:
+        InputError: a wrong number of names.
+    """
+    lfr = fit.lfr
+    own_u, own_y = list(lfr.u_names or ()), list(lfr.y_names or ())
+    for flag, given, own in (("--u", names(u), own_u), ("--y", names(y), own_y)):
+        if given and len(given) != len(own):
+            raise InputError(f"{flag} names {len(given)} columns, the model has {len(own)}: {', '.join(own)}.")
+    if options["dt"] is None and options["clock"] is None:
+        options["dt"] = lfr.dt
+    data = read_files(files, names(u) or own_u, names(y) or own_y, **options)
+    return replace(data, u_names=tuple(own_u), y_names=tuple(own_y))
+
+
+def new_folder(folder: Path, *, force: bool, resume: bool = False) -> Path:
+    """Refuse, before anything starts, a folder that holds something; it is made only when something is written.
+
+    Args:
+        folder: where the output goes.
+        force: whether files in it may be overwritten.
+        resume: whether a started run is continued in it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: it is a file, or is not empty.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"'{folder}' is a file; name a folder with -o.")
+    if folder.is_dir() and any(folder.iterdir()) and not (force or resume):
+        raise InputError(
+            f"'{folder}' exists and is not empty; choose another folder with -o, or overwrite with --force."
+        )
+    return folder
+
+
+def new_file(path: Path, *, force: bool) -> Path:
+    """Refuse a file that exists, or whose folder does not.
+
+    Args:
+        path: of the file to be written.
+        force: whether it may be overwritten.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: it exists, or its folder does not.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"'{path}' cannot be written: " + ("it is a folder." if path.is_dir() else "no such folder."))
+    if path.exists() and not force:
+        raise InputError(f"'{path}' exists and is not overwritten; name another with -o, or overwrite with --force.")
+    return path
+
+
+def claim(
+    words: str, u_scale: str | None = None, y_scale: str | None = None
+) -> Contracting | Lipschitz | WellPosed | Literal["none"]:
+    """A claim from the command line.
+
+    Args:
+        words: `contracting`, `contracting:RATE`, `lipschitz:GAMMA`, `well-posed` or `none`.
+        u_scale: comma list of input scales, for `lipschitz`.
+        y_scale: comma list of output scales.
+
+    Returns:
+        The claim.
+
+    Raises:
+        InputError: there is no such claim, or its number is wrong.
+    """
+    kind, _, number = words.strip().lower().partition(":")
+    if (u_scale or y_scale) and kind != "lipschitz":
+        raise InputError("--u-scale and --y-scale belong to lipschitz:GAMMA; leave them out.")
+    match kind:
+        case "contracting":
+            return Contracting(_number(number, "contracting:RATE")) if number else Contracting()
+        case "lipschitz":
+            if not number:
+                raise InputError("a Lipschitz guarantee needs its bound; write lipschitz:GAMMA, such as lipschitz:10.")
+            scales = [_numbers(text, flag) for text, flag in ((u_scale, "--u-scale"), (y_scale, "--y-scale"))]
+            return Lipschitz(_number(number, "lipschitz:GAMMA"), *scales)
+        case "well-posed" | "none" if not number:
+            return WellPosed() if kind == "well-posed" else "none"
+        case "passive" | "dissipative":
+            raise InputError(f"{kind} models are not in this version; choose contracting or lipschitz:GAMMA.")
+    raise InputError(f"'{words}' is no guarantee; write contracting or lipschitz:GAMMA.")
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"'{text}' is no positive number; write {what}.")
+    return value
+
+
+def _numbers(text: str | None, flag: str) -> tuple[float, ...] | None:
+    return None if text is None else tuple(_number(part.strip(), f"{flag} A,B,…") for part in text.split(","))
+
+
+def command_line() -> str:
+    """The command as it was typed, for the report."""
+    return "eqnets " + shlex.join(sys.argv[1:])
+
+
+def say_scores(title: str, own: Score, linear: Score, outputs: list[str], units: list[str]) -> None:
+    """Print a model's score with the linear model's beside it.
+
+    Args:
+        title: what was scored.
+        own: the model's score.
+        linear: the linear model's, on the same records.
+        outputs: names of the outputs.
+        units: units of the outputs.
+    """
+    typer.echo(f"{title} (simulation from the inputs; the first {own.n_init} samples set the initial state)")
+    typer.echo(f"  {'output':<22}{'':<14}{'RMSE':>12}  {'unit':<8}{'NRMSE':>9}{'fit %':>9}{'VAF %':>9}")
+    for i, (output, unit) in enumerate(zip(outputs, units, strict=True)):
+        for label, score in (("model", own), ("linear model", linear)):
+            row = f"{score.rmse[i]:>12.5g}  {unit or '–':<8}{score.nrmse[i]:>9.4f}{score.fit_percent[i]:>9.2f}"
+            typer.echo(f"  {output if label == 'model' else '':<22}{label:<14}{row}{score.vaf[i]:>9.2f}")
+
+
+class Bar:
+    """A progress bar on stderr, fed with the events of `identify`; plain lines where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.phase = ""
+        self.val: float | None = None
+        self.plain = not sys.stderr.isatty()
+        self.due = 0.0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show one event.
+
+        Args:
+            event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse.
+        """
+        training = event["phase"] in ("train", "validate")
+        phase = "training" if training else event["phase"]
+        if phase != self.phase:
+            self.close()
+            self.phase, self.due = phase, time.monotonic()
+            sys.stderr.write(f"{phase} …\n")
+        if training:
+            self.val = event.get("val_rmse") if event.get("val_rmse") is not None else self.val
+            self._show(event)
+
+    def _show(self, event: dict[str, Any]) -> None:
+        words = []
+        if event.get("eta_seconds") is not None:
+            words.append(f"ETA {_clock(event['eta_seconds'])}")
+        if event.get("train_loss") is not None:
+            words.append(f"training error {math.sqrt(max(event['train_loss'], 0.0)):.4f}")
+        if self.val is not None:
+            words.append(f"validation {self.val:.4f}")
+        if self.plain:
+            if time.monotonic() >= self.due:
+                self.due = time.monotonic() + 10
+                total = f" of {event['steps']}" if event.get("steps") else ""
+                sys.stderr.write(f"  step {event['step']}{total}, {', '.join(words)}\n")
+                sys.stderr.flush()
+            return
+        if self.bar is None:
+            layout = "  {percentage:3.0f}%|{bar:24}| step {n_fmt}/{total_fmt}{postfix}"
+            self.bar = tqdm(total=event.get("steps"), file=sys.stderr, bar_format=layout, leave=True)
+        self.bar.total = event.get("steps") or self.bar.total
+        self.bar.n = event["step"]
+        self.bar.set_postfix_str(", ".join(words))
+
+    def close(self) -> None:
+        """End the bar's line."""
+        if self.bar is not None:
+            self.bar.refresh()
+            self.bar.close()
+            self.bar = None
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,117 @@
+"""`eqnets fit`: measured files in; a model folder with its certificate and its page out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqnets.certification.labels import Labels
+from eqnets.cli import common
+from eqnets.errors import InputError
+from eqnets.identification.data import Data
+from eqnets.identification.files.checkpoint import Checkpoint
+from eqnets.identification.fit import Fit
+from eqnets.identification.guarantee import Guarantee
+from eqnets.identification.identify import identify
+from eqnets.reporting import report
+
+
+def fit(
+    files: common.Files,
+    u: common.Inputs = None,
+    y: common.Outputs = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The model folder to write.")] = ...,  # type: ignore[assignment]
+    guarantee: Annotated[
+        str, typer.Option("--guarantee", metavar="CLAIM", help="contracting, contracting:RATE or lipschitz:GAMMA.")
+    ] = "contracting",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", help="Time to train; 5 if left out.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=0, help="Updates instead of minutes: repeatable.")
+    ] = None,
+    dt: common.SampleTime = None,
+    time: common.TimeColumn = None,
+    gaps: common.Gaps = "raise",
+    nx: Annotated[int | None, typer.Option("--nx", min=1, help="Number of states; chosen if left out.")] = None,
+    nv: Annotated[int | None, typer.Option("--nv", min=0, help="Number of neurons; chosen if left out.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
+    val: Annotated[float, typer.Option("--val", metavar="SHARE", help="Tail of every record, for validation.")] = 0.2,
+    u_scale: Annotated[
+        str | None, typer.Option("--u-scale", metavar="A,B,…", help="One size per input, for lipschitz:GAMMA.")
+    ] = None,
+    y_scale: Annotated[
+        str | None, typer.Option("--y-scale", metavar="A,B,…", help="One size per output, for lipschitz:GAMMA.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in DIR.")] = False,
+    force: common.Force = False,
+) -> None:
+    """Fit a model that keeps a guarantee, certify it, and write the model folder with its report."""
+    folder = common.new_folder(output, force=force, resume=resume)
+    if minutes is not None and steps is not None:
+        raise InputError("--minutes and --steps are two ways to say how long; give one.")
+    claim = common.claim(guarantee, u_scale, y_scale)
+    if not isinstance(claim, Guarantee):
+        raise InputError(f"'{guarantee}' cannot be fitted in this version; write contracting or lipschitz:GAMMA.")
+    data = common.read_files(files, u, y, dt, time, gaps)
+    claim.for_system(Labels(1, data.nu, data.ny, data.dt, data.u_names, data.y_names, data.u_units, data.y_units))
+    options = {
+        "nx": nx,
+        "nv": nv,
+        "steps": steps,
+        "minutes": 5.0 if minutes is None else minutes,
+        "seed": seed,
+        "val": val,
+    }
+    keeper = Checkpoint(folder, _fingerprint(data, claim) | options, resume)
+    if resume and not _started(folder):
+        raise InputError(f"'{folder}' holds no interrupted run; start one without --resume.")
+    bar = common.Bar()
+    try:
+        fitted = identify(data, claim, **options, progress=bar, keeper=keeper)
+    except KeyboardInterrupt:
+        bar.close()
+        remedy = "repeat the same command with --resume" if _started(folder) else "nothing was written; start again"
+        typer.echo(f"eqnets: interrupted; {remedy}.", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        bar.close()
+    fitted.settings["command"] = common.command_line()
+    fitted.save(folder, force=force or resume)
+    report(fitted, folder / "report.html", data=data, force=force or resume)
+    keeper.clear()
+    _say(fitted, data, val)
+    typer.echo(f"\nwritten to {folder}: model.safetensors, model.json, certificate.json, history.csv, report.html")
+
+
+def _started(folder: Path) -> bool:
+    """Whether an interrupted run left its checkpoint in the folder."""
+    return any(folder.glob("checkpoint*.safetensors"))
+
+
+def _fingerprint(data: Data, claim: Guarantee) -> dict[str, object]:
+    """What must be the same in a resumed run, beside the options."""
+    return {
+        "data": [source.sha256 for source in data.sources],
+        "channels": [list(data.u_names), list(data.y_names)],
+        "lengths": list(data.lengths),
+        "dt": data.dt,
+        "guarantee": repr(claim),
+    }
+
+
+def _say(fitted: Fit, data: Data, val: float) -> None:
+    for note in fitted.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"\n{fitted.certificate.summary()}\n")
+    tails = data.split(val)[1]
+    n_init = min(50, min(tails.lengths) // 4)
+    common.say_scores(
+        "validation tails of the training records, which chose the model",
+        fitted.score(tails, n_init=n_init),
+        fitted.linear.score(tails, n_init=n_init),
+        list(data.y_names),
+        list(data.y_units),
+    )

@@ -1,0 +1,24 @@
+"""`eqnets verify`: check a certificate file against a model folder: the digest, and the whole proof again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqnets.certification import Certificate
+from eqnets.errors import InputError
+from eqnets.identification.files.load import read_model
+
+
+def verify(
+    certificate: Annotated[Path, typer.Argument(metavar="CERT", help="The certificate file.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The model folder.")],
+) -> None:
+    """Check a certificate against a model; exit code 1 when it does not hold."""
+    if not certificate.is_file():
+        raise InputError(f"'{certificate}' is no file; name a certificate, such as {folder / 'certificate.json'}.")
+    proved = Certificate.load(certificate, read_model(folder).lfr)
+    typer.echo(f"holds: {proved.sentence}")
+    typer.echo(f"model sha256 {proved.digest}")

@@ -1,0 +1,145 @@
+"""The verbs on a small real fit: what they print, what they write, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import eqnets as eq
+from eqnets.cli import common
+from eqnets.cli.app import _answer
+from eqnets.errors import InputError
+
+DT = 0.05
+
+
+def test_fit_writes_a_model_folder(fitted: Path) -> None:
+    names = {path.name for path in fitted.iterdir()}
+    assert names == {"model.safetensors", "model.json", "certificate.json", "report.html", "history.csv"}
+    fit = eq.load(fitted)
+    assert fit.lfr.u_names == ("torque",) and fit.lfr.y_units == ("rad",) and fit.lfr.dt == DT
+    assert fit.settings["command"].startswith("eqnets ")
+
+
+def test_check(eqnets, measured: Path) -> None:
+    outcome = eqnets("check", measured / "train*.csv", "--u", "torque", "--y", "angle", "--dt", DT)
+    assert outcome.code == 0, outcome.err
+    assert "2 records, 600 samples" in outcome.out and "rad" in outcome.out and "sha256" in outcome.out
+
+
+def test_test_prints_the_linear_model_beside(eqnets, fitted: Path, measured: Path) -> None:
+    outcome = eqnets("test", fitted, measured / "other.csv", "--u", "in", "--y", "out", "--n-init", 20)
+    assert outcome.code == 0, outcome.err
+    data = common.like_model(
+        eq.load(fitted), [str(measured / "other.csv")], ["in"], ["out"], dt=None, clock=None, gaps="raise"
+    )
+    fit = eq.load(fitted)
+    for label, part in (("model", fit), ("linear model", fit.linear)):
+        shown = re.search(rf" {label} +([\d.e-]+)  rad", outcome.out)
+        assert shown and float(shown[1]) == pytest.approx(part.score(data, n_init=20).rmse[0], rel=1e-4)
+
+
+def test_test_needs_the_columns(eqnets, fitted: Path, measured: Path) -> None:
+    eqnets("test", fitted, measured / "other.csv").refused("torque", "other.csv")
+    eqnets("test", fitted, measured / "other.csv", "--u", "in,out", "--y", "out").refused("--u", "torque")
+    eqnets("test", fitted, measured / "other.csv", "--u", "in", "--y", "out", "--dt", 0.1).refused("0.05")
+    eqnets("test", fitted, measured / "other.csv", "--u", "in", "--y", "out", "--n-init", 1000).refused("n_init")
+
+
+def test_certify_and_verify(eqnets, fitted: Path, tmp_path: Path) -> None:
+    outcome = eqnets("certify", fitted, "-o", tmp_path / "c.json")
+    assert outcome.code == 0 and "trajectories" in outcome.out and "margin" in outcome.out
+    assert eqnets("verify", tmp_path / "c.json", fitted).code == 0
+    assert eqnets("verify", fitted / "certificate.json", fitted).out.startswith("holds: ")
+    eqnets("certify", fitted, "-o", tmp_path / "c.json").refused("--force")
+    assert eqnets("certify", fitted, "-o", tmp_path / "c.json", "--force").code == 0
+
+
+def test_a_claim_that_does_not_hold_is_exit_code_1(eqnets, fitted: Path) -> None:
+    outcome = eqnets("certify", fitted, "--guarantee", "contracting:0.01")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+
+
+def test_changed_weights_are_rejected(eqnets, fitted: Path, tmp_path: Path) -> None:
+    """By the hash; and with the hash made right, exactly when the inequality fails."""
+    codes = {}
+    for factor in (1.0 + 1e-9, 1.5):
+        folder = tmp_path / f"by{factor}"
+        shutil.copytree(fitted, folder)
+        tensors = load_file(folder / "model.safetensors")
+        tensors["lfr.A"] = tensors["lfr.A"] * factor
+        save_file(tensors, folder / "model.safetensors")
+        by_hash = eqnets("verify", folder / "certificate.json", folder)
+        assert by_hash.code == 1 and "sha256" in by_hash.err
+        content = json.loads((folder / "certificate.json").read_text())
+        old = eq.load(fitted).lfr
+        new = old.replace(A=tensors["lfr.A"])
+        assert torch.linalg.eigvals(new.A).abs().max() > 1 or factor < 1.1
+        text = json.dumps(content).replace(old.digest(), new.digest())
+        (folder / "certificate.json").write_text(text)
+        codes[factor] = eqnets("verify", folder / "certificate.json", folder).code
+    assert list(codes.values()) == [0, 1]
+
+
+def test_report(eqnets, fitted: Path, measured: Path, tmp_path: Path) -> None:
+    eqnets("report", fitted).refused("report.html", "--force")
+    page = tmp_path / "page.html"
+    test = [measured / "other.csv", "--u", "in", "--y", "out"]
+    assert eqnets("report", fitted, *test, "--train", measured / "train1.csv", "-o", page).code == 0
+    content = page.read_text(encoding="utf-8")
+    assert "The certificate is about the model, not the plant" in content and "other.csv" in content
+
+
+def test_interrupted_is_130_and_resumable(eqnets, measured: Path, tmp_path: Path, monkeypatch) -> None:
+    class Interrupting(common.Bar):
+        def __call__(self, event: dict) -> None:
+            if event["phase"] == "train" and event["step"] >= 2:
+                raise KeyboardInterrupt
+
+    options = ["--u", "torque", "--y", "angle", "--dt", DT, "--steps", 4, "--nx", 2, "--nv", 4]
+    words = ["fit", measured / "train1.csv", *options, "-o"]
+    with monkeypatch.context() as patch:
+        patch.setattr(common, "Bar", Interrupting)
+        outcome = eqnets(*words, tmp_path / "m")
+    assert outcome.code == 130 and "--resume" in outcome.err
+    eqnets(*words, tmp_path / "m").refused("--force")
+    eqnets(*words[:-1], "--seed", 1, "-o", tmp_path / "m", "--resume").refused("seed")
+    assert eqnets(*words, tmp_path / "m", "--resume").code == 0
+    assert not list((tmp_path / "m").glob("checkpoint*"))
+    assert eqnets(*words, tmp_path / "whole").code == 0
+    resumed, whole = eq.load(tmp_path / "m"), eq.load(tmp_path / "whole")
+    assert resumed.lfr.digest() == whole.lfr.digest()
+
+
+def test_debug_shows_the_traceback(eqnets, tmp_path: Path) -> None:
+    outcome = eqnets("check", tmp_path / "none.csv", "--u", "a", "--y", "b", "--debug")
+    assert outcome.code == 2 and "Traceback" in outcome.err
+
+
+def test_an_unexpected_error_is_one_sentence() -> None:
+    answer = _answer(ZeroDivisionError("a\nb"))
+    assert answer is not None and answer[0] == 1 and "ZeroDivisionError: a b" in answer[1]
+    assert _answer(SystemExit(3)) is None
+
+
+def test_the_command_is_installed_or_runs_as_a_module() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "eqnets.cli", "--version"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0 and result.stdout == f"eqnets {eq.__version__}\n", result.stderr
+
+
+def test_names_and_claims() -> None:
+    assert common.names(["a, b", "c"]) == ["a", "b", "c"] and common.names(None) == []
+    assert common.claim("contracting:0.9") == eq.Contracting(0.9)
+    assert common.claim("lipschitz:2", "1,3", None) == eq.Lipschitz(2.0, (1.0, 3.0), None)
+    with pytest.raises(InputError, match="positive"):
+        common.claim("lipschitz:2", "1,0", None)
