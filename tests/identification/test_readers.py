@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+import scipy.sparse
 import torch
 
 from eqnets.errors import DataError
 from eqnets.identification.readers import read
+from eqnets.identification.readers.mat5 import Broken, check_mat5
 
 N, DT = 40, 0.0025
 
@@ -406,6 +408,42 @@ def test_a_truncated_or_foreign_store_gets_one_sentence(form, signals, tmp_path)
         with pytest.raises(DataError, match=rf"cut.{form}") as caught:
             read(path, u="force", y="pos", dt=1)
         assert "\n" not in str(caught.value)
+
+
+def test_a_mat_file_is_checked_before_scipy_trusts_its_codes(signals, tmp_path):
+    """A wrong type or class code makes scipy 1.17's compiled reader end the process: it must not get that far."""
+    cell = np.empty((1, 2), dtype=object)
+    cell[0] = [signals["force"], "word"]
+    everything = {
+        **signals, "short": np.arange(N, dtype=np.int16), "flag": np.array([True]), "z": signals["acc"] + 1j, "c": cell,
+        "s": {"a": signals["pos"], "b": {"c": "deep"}}, "none": np.zeros((0, 0)),
+        "sparse": scipy.sparse.csc_matrix(np.eye(3)),
+    }  # fmt: skip
+    for packed in (False, True):
+        buffer = io.BytesIO()
+        scipy.io.savemat(buffer, everything, do_compression=packed)
+        whole = buffer.getvalue()
+        check_mat5(whole)
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {"force": signals["force"], "acc": signals["acc"]})
+    whole = buffer.getvalue()
+    # the first variable: tag at 128, flags at 136 (class at 144), dimensions at 152, name at 168, numbers at 184
+    for place, codes in {
+        128: (8, 19, 255),
+        136: (5, 200),
+        144: (0, 99),
+        152: (1, 8),
+        184: (8, 20, 14, 77),
+        188: (7, 65),
+    }.items():
+        for code in codes:
+            damaged = bytearray(whole)
+            damaged[place] = code
+            with pytest.raises(Broken):
+                check_mat5(bytes(damaged))
+            (tmp_path / "bad.mat").write_bytes(damaged)
+            with pytest.raises(DataError, match="bad.mat cannot be read as a MATLAB file: it is truncated or damaged"):
+                read(tmp_path / "bad.mat", u="force", y="acc", dt=1)
 
 
 def test_stores_refuse_what_is_no_signal(signals, tmp_path):

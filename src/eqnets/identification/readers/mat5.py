@@ -120,16 +120,15 @@ def _check_content(mat_class: int, is_complex: bool, count: int, parts: list[tup
             _must(kind == _MATRIX, "a part that is no matrix")
             _check_matrix(body, order)
         return
-    if mat_class == _SPARSE:
-        _must(len(parts) == 3 + is_complex, "a sparse matrix without its parts")
-    elif mat_class == _CHAR:
+    if mat_class == _CHAR:
         _must(len(parts) == 1 and parts[0][0] in _TEXT, "text without letters")
         return
-    else:
-        _must(len(parts) == 1 + is_complex, "numbers without their parts")
+    sparse = mat_class == _SPARSE
+    _must(len(parts) == (3 if sparse else 1) + is_complex, "numbers without their parts")
     for kind, body in parts:
-        _must(kind in _BYTES and len(body) % _BYTES[kind] == 0, f"numbers of type {kind}")
-        _must(mat_class == _SPARSE or len(body) // _BYTES[kind] == count, f"not the {count} numbers that it announces")
+        _must(kind in _BYTES, f"numbers of type {kind}")
+        # MATLAB itself announces the bytes of a sparse logical as doubles
+        _must(sparse or len(body) == count * _BYTES[kind], f"not the {count} numbers that it announces")
 
 
 def _must(holds: bool, otherwise: str) -> None:
