@@ -222,8 +222,8 @@ class LipschitzREN(REN):
             The network.
 
         Raises:
-            InputError: the linear system does not keep the promise (`eqnets.models.shrink` brings it inside and tells the
-                cost), or gamma is missing.
+            InputError: the linear system does not keep the promise (`eqnets.models.shrink` brings it inside and tells
+                the cost), or gamma is missing.
         """
         if gamma is None:
             raise InputError(f"give gamma=, the gain to promise; the linear model's own gain is {hinf_norm(lti):.6g}.")
