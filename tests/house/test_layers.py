@@ -15,7 +15,7 @@ import eqnets
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src" / "eqnets").rglob("*.py"))
-MAX_LINES = 330
+MAX_LINES = 350
 
 # scipy enters by more than one door: which of its subpackages each room may import.
 SCIPY_DOORS = {

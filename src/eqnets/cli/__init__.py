@@ -1,4 +1,4 @@
-"""The command `eqnets`, one file a verb. Exit codes: 0 done, 1 a claim does not hold, 2 wrong input, 130 interrupted."""
+"""The command `eqnets`, one file a verb. Exit codes: 0 done, 1 a claim fails, 2 wrong input, 130 interrupted."""
 
 from __future__ import annotations
 

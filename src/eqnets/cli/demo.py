@@ -17,8 +17,8 @@ from eqnets.identification.fit import Fit
 from eqnets.identification.identify import identify
 from eqnets.identification.readers import read
 from eqnets.reporting import report
-from eqnets.reporting.report import CREED
 from eqnets.reporting.decay import wrong_starts
+from eqnets.reporting.report import CREED
 from eqnets.system.plants import Pendulum
 
 PLANT = Pendulum(mass=0.5, length=0.4, gravity=9.81, damping=0.02, upright=True, kp=40.0, kd=4.0)
@@ -56,9 +56,7 @@ def demo(
     )
     fit.save(folder, force=force)
     page = report(fit, folder / "report.html", data=train, test=test, force=force)
-    typer.echo(
-        f"\nThe certificate is about the model, not the plant; the test error is the evidence for the plant.\nopen {page}"
-    )
+    typer.echo(f"\n{CREED}\nopen {page}")
 
 
 def measure(seed: int) -> tuple[Data, Data]:
@@ -92,6 +90,6 @@ def say_envelope(fit: Fit, u: np.ndarray, seed: int) -> None:
         raise NotCertified(f"a trajectory left the proved envelope by {100 * excess:.3g} %; please report it.")
     after = decay.ratio.shape[1] - 1
     typer.echo(
-        f"{len(decay.ratio)} wrong starts stay inside the proved envelope |Δx_t|_P ≤ ᾱᵗ |Δx_0|_P, ᾱ = {decay.rate:.6f}, "
-        f"at each of {after} steps; the nearest came to {100 * decay.worst:.1f} % of it.\n"
+        f"{len(decay.ratio)} wrong starts stay inside the proved envelope |Δx_t|_P ≤ ᾱᵗ |Δx_0|_P, ᾱ = {decay.rate:.6f},"
+        f" at each of {after} steps; the nearest came to {100 * decay.worst:.1f} % of it.\n"
     )
