@@ -7,7 +7,6 @@ import traceback
 import warnings
 from typing import Annotated, Any
 
-import click
 import typer
 
 import eqnets
@@ -118,9 +117,9 @@ def _answer(error: BaseException) -> tuple[int, str] | None:
 
 
 def _is_click(error: BaseException, name: str) -> bool:
-    """Whether an exception is click's of that name; typer may bring a click of its own."""
+    """Whether an exception is click's of that name; newer typers bring a click of their own."""
     return any(
-        kind.__name__ == name and kind.__module__.split(".")[0] in (click.__name__, "typer")
+        kind.__name__ == name and kind.__module__.split(".")[0] in ("click", "typer")
         for kind in type(error).__mro__
     )
 
