@@ -64,7 +64,7 @@ def make(
             "sources": [{"file": "measured.mat", "sha256": "a" * 64}],
         },
         settings={
-            "guarantee": "Contracting(rate=1.0)", "nx": 4, "nv": 12, "seed": 0, "steps": 580, "best_step": 580,
+            "guarantee": "Contracting(rate=1.0)", "nx": 4, "nv": 12, "seed": 0, "steps": 580, 
             "minutes": 5.0, "linear_val_rmse": 0.62,
         },
         environment={"python": "3.11.7", "torch": "2.13.0"},

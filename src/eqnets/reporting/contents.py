@@ -218,14 +218,14 @@ def reproduce(fit: Any, test: Any) -> dict:
         "versions": [(clean(k), _setting(v)) for k, v in dict(fit.environment or {}).items()],
         "sources": rows, "digests": digests,
         "notes": [
-            "The same data, settings, seed and versions on the same kind of machine give the same model. A run "
-            "that was stopped by the clock is repeated by asking for the number of steps it made instead of minutes."
+            "The same data, settings, seed and versions on the same kind of machine give the same model, where "
+            "steps were asked for. How many steps fit into minutes depends on the machine's speed."
         ],
     }  # fmt: skip
 
 
 def _call(settings: dict, guarantee: Any) -> str:
-    order = ("nx", "nv", "steps", "seed")
+    order = ("nx", "nv", "steps" if settings.get("steps") is not None else "minutes", "seed")
     words = [f"guarantee=eqnets.{guarantee!r}"] + [f"{k}={settings[k]!r}" for k in order if settings.get(k) is not None]
     return f"fit = eqnets.identify(data, {', '.join(words)})"
 
@@ -242,6 +242,8 @@ def _setting(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return str(len(value))
     if isinstance(value, list | tuple):
         return ", ".join(_setting(v) for v in value)
     return clean(value)

@@ -63,12 +63,12 @@ def section(id: str, name: str, figures: list[dict], notes: Sequence[str] = (), 
         name: its heading.
         figures: its places, from `Album.add`.
         notes: sentences above the figures.
-        more: `short` (the name in the navigation), `verdicts`, `after` (sentences below the figures).
+        more: `short` (the name in the navigation), `verdicts`, `table`.
 
     Returns:
         What the template needs.
     """
-    standard: dict[str, Any] = {"short": "", "verdicts": [], "after": []}
+    standard: dict[str, Any] = {"short": "", "verdicts": [], "table": None}
     return standard | {"id": id, "name": name, "figures": figures, "notes": list(notes)} | more
 
 
@@ -196,17 +196,34 @@ def training(album: Album, fit: Any) -> dict:
     keys = ("seconds", "train_rmse", "val_rmse")
     column = {key: np.array([row[key] for row in history], dtype=np.float64) for key in keys}
     steps = np.array([int(row["step"]) for row in history])
-    best = settings.get("best_step")
+    validated = np.isfinite(column["val_rmse"]).any()
+    best = int(steps[np.nanargmin(column["val_rmse"])]) if validated else None
     figure = figures.training(
         steps, column["seconds"], column["train_rmse"], column["val_rmse"], settings.get("linear_val_rmse"), best
     )
     caption = f"{int(steps[-1])} steps in {quantity(column['seconds'][-1], 's')}."
     if best is not None:
-        caption += f" The parameters of step {best} were kept: the validation error is lowest there."
+        caption += f" The validation error is lowest at step {best}, whose parameters were kept."
+    if settings.get("refit"):
+        caption += " The model was then trained once more for as many steps, on the validation tails too."
     caption += " The errors are relative to the size of the training output."
     alt = "Training and validation error over the steps"
     place = album.add("training", [("", "", figure)], "", alt, caption)
-    return section("training", "Training", [place], [clean(note) for note in fit.notes])
+    table = _starts_table(settings.get("restarts"), settings.get("val_rmse"))
+    return section("training", "Training", [place], [clean(note) for note in fit.notes], table=table)
+
+
+def _starts_table(tried: Any, chosen: float | None) -> dict | None:
+    """The random starts, and which one the validation error chose; None where there was one."""
+    if not isinstance(tried, list) or len(tried) < 2:
+        return None
+    rows = [
+        {"strong": row["val_rmse"] == chosen, "cells": [
+            str(row["seed"]), str(row["nx"]), str(row["steps"]), str(row["best_step"]), number(row["val_rmse"], 4)
+        ]} for row in tried
+    ]  # fmt: skip
+    head = ["Seed", "States", "Steps", "Best step", "Validation RMSE"]
+    return {"caption": "Random starts; the validation error chose the bold one", "head": head, "rows": rows}
 
 
 def wrong_starts(album: Album, fit: Any, u: np.ndarray | None, seed: int = 0) -> list[dict]:
