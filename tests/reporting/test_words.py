@@ -37,6 +37,13 @@ def test_quantities_leave_out_units_that_say_nothing() -> None:
     assert words.quantity(0.331, "") == words.quantity(0.331, None) == words.quantity(0.331, "-") == "0.331"
 
 
+def test_a_percentage_is_never_rounded_to_perfect() -> None:
+    assert words.percent(99.31) == "99.3"
+    assert words.percent(99.995) == "99.995"
+    assert words.percent(100.0) == "100"
+    assert words.percent(-26.94) == "−26.9"
+
+
 def test_names_become_plain_text_for_plotly() -> None:
     assert words.plain("<b>x</b> & y") == "&lt;b&gt;x&lt;/b&gt; &amp; y"
     assert words.plain("a\nb\x00c") == "a b c"

@@ -9,7 +9,18 @@ import numpy as np
 
 from eqnets.certification.claim import Labels, Lipschitz, up
 from eqnets.reporting.figures import Channels
-from eqnets.reporting.words import channel, channels, clean, count, exact, number, quantity, rate, time_constant
+from eqnets.reporting.words import (
+    channel,
+    channels,
+    clean,
+    count,
+    exact,
+    number,
+    percent,
+    quantity,
+    rate,
+    time_constant,
+)
 
 _ROLES = {"test": "Test data", "training": "Training data, which both models have seen"}
 
@@ -66,7 +77,7 @@ def error_card(of: Channels, model: Any, linear: Any, n_records: int) -> dict:
     note = f"On {count(n_records, 'test record')}; the first {count(model.n_init, 'sample')} of each set the initial "
     note += "state and are not scored."
     if len(rows) == 1:
-        note = f"Fit {number(model.fit_percent[0])}\u00a0%. " + note
+        note = f"Fit {percent(model.fit_percent[0])}\u00a0%. " + note
     if len(rows) > 4:
         note = f"Better than the linear model on {better} of {len(rows)} outputs; the first four are shown. " + note
     return {"rows": rows[:4], "tone": tone, "note": note}
@@ -146,10 +157,11 @@ def score_table(of: Channels, role: str, model: Any, linear: Any) -> dict:
     for i, (name, unit) in enumerate(zip(of.y_names, of.y_units, strict=True)):
         cells = []
         for attribute, sign in (("rmse", 1), ("nrmse", 1), ("fit_percent", -1), ("vaf", -1)):
+            write = percent if sign < 0 else number
             own = float(getattr(model, attribute)[i])
             other = float(getattr(linear, attribute)[i]) if linear is not None else math.nan
             for value, rival in ((own, other), (other, own)):
-                text = quantity(value, unit) if attribute == "rmse" else number(value)
+                text = quantity(value, unit) if attribute == "rmse" else write(value)
                 cells.append({"text": text, "best": bool(sign * value < sign * rival)})
         rows.append({"name": channel(name, unit), "cells": cells})
     return {"heading": _ROLES[role], "rows": rows, "records": _record_rows(of, model, linear)}
@@ -163,7 +175,7 @@ def _record_rows(of: Channels, model: Any, linear: Any) -> list[dict]:
         for i, (name, unit) in enumerate(zip(of.y_names, of.y_units, strict=True)):
             rows.append({
                 "record": clean(score.name),
-                "name": clean(name), "model": quantity(score.rmse[i], unit), "fit": number(score.fit_percent[i]),
+                "name": clean(name), "model": quantity(score.rmse[i], unit), "fit": percent(score.fit_percent[i]),
                 "linear": quantity(linear.records[k].rmse[i], unit) if linear is not None else "–",
             })  # fmt: skip
     return rows
@@ -184,7 +196,7 @@ def certificate_facts(fit: Any, proved: float | None) -> dict:
     if proved is not None and 0 < proved < 1 and lfr.nx:
         tau = time_constant(proved, lfr.dt)
         facts.append(("Proved rate", f"{rate(proved)} per step; time constant {quantity(float(up(tau, 4)), 's', 4)}"))
-    scope = "the deployed model in physical units, from input to output, from one initial state; "
+    scope = "the deployed model in physical units; "
     facts.append(("It speaks of", scope + "the estimate of the initial state from measured outputs is not covered"))
     facts.append(("Digest of the model", clean(certificate.digest)))
     gains = None

@@ -166,6 +166,7 @@ def _maths(text: str) -> Markup:
     """|Δx_t|_P and rate^t of a sentence with real subscripts and exponents; everything else is escaped."""
     escaped = str(escape(text))
     escaped = re.sub(r"\|Δx(?:_(\w))?(\([\w]\))?\|_P", _norm, escaped)
+    escaped = escaped.replace("|²_P", "|²<sub>P</sub>")
     return Markup(re.sub(r"(?<=\d)\^t\b", "<sup>t</sup>", escaped))
 
 

@@ -61,6 +61,14 @@ def quantity(value: float, unit: str | None, digits: int = 3) -> str:
     return f"{number(value, digits)}\u00a0{clean(unit)}" if unit and has_unit(unit) else number(value, digits)
 
 
+def percent(value: float) -> str:
+    """A percentage with three digits, and as many more as keep it from being rounded to 100."""
+    digits = 3
+    while digits < 9 and value < 100 and float(f"{value:.{digits}g}") >= 100:
+        digits += 1
+    return number(value, digits)
+
+
 def exact(value: float, unit: str) -> str:
     """A number that somebody chose, such as a sample time: as it is, without zeros that would look measured."""
     return f"{value:.6g}\u00a0{unit}"
