@@ -167,6 +167,7 @@ def _maths(text: str) -> Markup:
     escaped = str(escape(text))
     escaped = re.sub(r"\|Δx(?:_(\w))?(\([\w]\))?\|_P", _norm, escaped)
     escaped = escaped.replace("|²_P", "|²<sub>P</sub>")
+    escaped = re.sub(r"\bS_([uy])", r"S<sub>\1</sub>", escaped)
     return Markup(re.sub(r"(?<=\d)\^t\b", "<sup>t</sup>", escaped))
 
 
