@@ -50,7 +50,7 @@ def case(nx: int, nv: int, batch: int, length: int, rounds: int) -> dict[str, fl
         lstm(u)[0].square().mean().backward()
 
     times: dict[str, list[float]] = {"rollout": [], "whole": [], "lstm": []}
-    for name, run in (("rollout", rollout), ("whole", whole), ("lstm", peer)):
+    for run in (rollout, whole, peer):
         run()  # warm up
     for _ in range(rounds):
         for name, run in (("rollout", rollout), ("whole", whole), ("lstm", peer)):
@@ -58,8 +58,8 @@ def case(nx: int, nv: int, batch: int, length: int, rounds: int) -> dict[str, fl
     return {
         "nx": nx, "nv": nv, "batch": batch, "time": length,
         **{f"{name}_ms": round(statistics.median(values), 2) for name, values in times.items()},
-        "rollout_over_lstm": round(statistics.median(a / b for a, b in zip(times["rollout"], times["lstm"], strict=True)), 2),
-        "whole_over_lstm": round(statistics.median(a / b for a, b in zip(times["whole"], times["lstm"], strict=True)), 2),
+        "rollout_over_lstm": round(statistics.median(a / b for a, b in zip(times["rollout"], times["lstm"], strict=True)), 2),  # noqa: E501
+        "whole_over_lstm": round(statistics.median(a / b for a, b in zip(times["whole"], times["lstm"], strict=True)), 2),  # noqa: E501
     }  # fmt: skip
 
 

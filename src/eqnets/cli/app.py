@@ -119,8 +119,7 @@ def _answer(error: BaseException) -> tuple[int, str] | None:
 def _is_click(error: BaseException, name: str) -> bool:
     """Whether an exception is click's of that name; newer typers bring a click of their own."""
     return any(
-        kind.__name__ == name and kind.__module__.split(".")[0] in ("click", "typer")
-        for kind in type(error).__mro__
+        kind.__name__ == name and kind.__module__.split(".")[0] in ("click", "typer") for kind in type(error).__mro__
     )
 
 

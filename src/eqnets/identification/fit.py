@@ -59,5 +59,5 @@ class Fit(Identified):
 
         Raises:
             InputError: a file exists and `force` is not given.
-        """
+        """  # noqa: DOC502
         return save_fit(self, folder, force=force)

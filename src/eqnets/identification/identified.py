@@ -67,7 +67,7 @@ class Identified:
             y_init = y_init[None] if single else y_init
             if y_init.ndim != 3 or y_init.shape[::2] != (len(batch), self.lfr.ny) or y_init.shape[1] > batch.shape[1]:
                 raise InputError(
-                    f"y_init must hold the first outputs (n_init, {self.lfr.ny}) of each of the {len(batch)} records, no "
+                    f"y_init must hold the first outputs (n_init, {self.lfr.ny}) of each of the {len(batch)} records, no "  # noqa: E501
                     f"more than u has samples; got shape {y_init.shape[1:] if single else y_init.shape}."
                 )
         x0 = torch.stack(

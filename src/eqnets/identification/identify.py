@@ -148,7 +148,7 @@ class _Parts:
 
 
 def _normaliser(data: Data, guarantee: Guarantee) -> Normaliser:
-    """Learned on `data`; for a gain bound the scales are one factor times the claim's, so that γ carries over exactly."""
+    """Learned on `data`; for a gain bound the scales are one factor times the claim's, so that γ carries over exactly."""  # noqa: E501
     learned = Normaliser.learn(data)
     if not isinstance(guarantee, Lipschitz):
         return learned

@@ -41,7 +41,7 @@ def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 
 
     Returns:
         x0 (nx,), float64.
-    """
+    """  # noqa: E501
     if lfr.nx == 0 or len(u) == 0:
         return prior.mean.clone()
     root = torch.linalg.cholesky(prior.covariance)  # x0 = mean + root ξ, ξ white

@@ -172,7 +172,7 @@ def _initialise(linear: Linear, plan: Plan, seed: int) -> tuple[Any, list[str]]:
     notes = []
     if cost > 0:
         notes.append(
-            "The linear start does not keep the guarantee; training began from a simple one near it that does, at an H∞ "
+            "The linear start does not keep the guarantee; training began from a simple one near it that does, at an H∞ "  # noqa: E501
             f"distance of {cost:.3g} (normalised)."
         )
     if gamma is None:

@@ -7,7 +7,7 @@ The discrete Fourier transform of x⁺ = A x + B u over a record of N samples is
 so fitting Y by a rational function of both is fitting the simulation error, without leakage and with the initial state
 of every record estimated on the way (Pintelon & Schoukens 2012, ch. 6). Vector fitting (Gustavsen & Semlyen 1999) finds the poles, all inside a
 circle of radius < 1, so that the linear model is stable by construction, whatever the data.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ITERATIONS = 20
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """The frequency bins of one record: z (k,), U (k, nu), Y (k, ny) complex, and the weight (k,) of each bin's error."""
+    """The frequency bins of one record: z (k,), U (k, nu), Y (k, ny) complex, and the weight (k,) of each bin's error."""  # noqa: E501
 
     z: np.ndarray
     U: np.ndarray
@@ -90,7 +90,7 @@ def vector_fit(bins: list[Spectrum], order: int, radius: float, dt: float) -> LT
     rows = 2 * sum(len(b.z) for b in bins)
     if rows * ny < 2 * (order * (nu * ny + len(bins)) + nu * ny):
         raise DataError(
-            f"{rows} real equations cannot determine a linear model of order {order}; give longer records or a smaller nx."
+            f"{rows} real equations cannot determine a linear model of order {order}; give longer records or a smaller nx."  # noqa: E501
         )
     poles = _first_poles(bins, order, radius)
     best: tuple[float, np.ndarray, np.ndarray] | None = None
@@ -127,7 +127,7 @@ def _inside(poles: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _basis(z: np.ndarray, poles: np.ndarray) -> np.ndarray:
-    """The real-coefficient partial fractions: 1/(z−p) + 1/(z−p̄) and j/(z−p) − j/(z−p̄) of a pair, 1/(z−p) of a real p."""
+    """The real-coefficient partial fractions: 1/(z−p) + 1/(z−p̄) and j/(z−p) − j/(z−p̄) of a pair, 1/(z−p) of a real p."""  # noqa: E501
     columns = []
     for p in poles:
         one = 1 / (z - p)
@@ -151,7 +151,7 @@ def _fit_at(bins: list[Spectrum], poles: np.ndarray) -> tuple[float, np.ndarray,
 
     The initial states' columns are projected out record by record; σ then solves Σ ‖Y σ − (R φ U + D U)‖², all outputs
     sharing it.
-    """
+    """  # noqa: DOC201
     nu, ny = bins[0].U.shape[1], bins[0].Y.shape[1]
     left: list[np.ndarray] = []
     right: list[list[np.ndarray]] = [[] for _ in range(ny)]

@@ -103,5 +103,5 @@ def _cut(data: Data, pieces: list[tuple[int, int, int, int]], length: int) -> St
         ends[i, stop] = k
     return Streams(
         torch.from_numpy(u), torch.from_numpy(y), torch.from_numpy(weight),
-        torch.tensor([i for i, *_ in pieces]), torch.tensor(before), torch.tensor([start == 0 for _, start, *_ in pieces]),
+        torch.tensor([i for i, *_ in pieces]), torch.tensor(before), torch.tensor([start == 0 for _, start, *_ in pieces]),  # noqa: E501
     )  # fmt: skip

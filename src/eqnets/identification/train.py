@@ -116,7 +116,7 @@ def train(
 
     Raises:
         NotConverged: the training error is not finite from the start.
-    """
+    """  # noqa: DOC502
     return _Run(model, streams.to(schedule.dtype), validation, x0, schedule, progress, keeper).run()
 
 

@@ -175,7 +175,7 @@ class LFR:
         """The sha256 of the system: every block's name, shape and float64 bits, the activation and dt.
 
         A float32 block has the digest of its exact float64 value. Names and units are labels and do not enter.
-        """
+        """  # noqa: DOC201
         sha = hashlib.sha256()
         for name, block in self.blocks().items():
             exact = np.ascontiguousarray(block.detach().to("cpu", torch.float64).numpy(), dtype="<f8")

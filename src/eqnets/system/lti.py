@@ -193,11 +193,11 @@ def bounded_real(lti: LTI, gamma: float) -> Tensor:
 
     Raises:
         InputError: γ ≤ ‖G‖∞, or so close that no strict solution is found in float64.
-    """
+    """  # noqa: D415
     norm = hinf_norm(lti)
     if not norm < gamma:
         raise InputError(
-            f"the linear system has the gain ‖G‖∞ = {norm:.6g}, which is not below gamma = {gamma:.6g}; ask for a larger "
+            f"the linear system has the gain ‖G‖∞ = {norm:.6g}, which is not below gamma = {gamma:.6g}; ask for a larger "  # noqa: E501
             "gamma, or scale the system down first."
         )
     if lti.nx == 0:

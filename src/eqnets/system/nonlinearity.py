@@ -34,7 +34,7 @@ class Nonlinearity:
     derivative: Elementwise
     slope: tuple[float, float]
 
-    def __call__(self, v: Tensor) -> Tensor:
+    def __call__(self, v: Tensor) -> Tensor:  # noqa: D102
         return self.value(v)
 
     def slopes(self, nv: int) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ class PerNeuron:
         """φ'(v), neuron by neuron; v (…, nv)."""
         return self._apply(v, "derivative")
 
-    def __call__(self, v: Tensor) -> Tensor:
+    def __call__(self, v: Tensor) -> Tensor:  # noqa: D102
         return self.value(v)
 
     def slopes(self, nv: int) -> tuple[Tensor, Tensor]:
@@ -134,7 +134,7 @@ class PerNeuron:
 
         Raises:
             InputError: nv is not the number of parts.
-        """
+        """  # noqa: DOC201
         if nv != len(self.parts):
             raise InputError(f"this activation has {len(self.parts)} neurons, not {nv}.")
         low, high = zip(*(part.slope for part in self.parts), strict=True)

@@ -73,7 +73,7 @@ def simulate(
     Raises:
         InputError: a wrong shape or dtype, a continuous LFR, an unknown method.
         NotConverged: an equilibrium was not found to `atol`.
-    """
+    """  # noqa: DOC502, E501
     del witness
     x = _check(lfr, u, x0, method)
     acyclic = lfr.is_acyclic
@@ -84,7 +84,7 @@ def simulate(
     else:
         if method == "fused" and not (acyclic and fused.available(lfr.activation, u)):
             raise InputError(
-                "the fused kernel needs the extra `fast` (pip install 'eqnets[fast]'), a strictly lower triangular D11, "
+                "the fused kernel needs the extra `fast` (pip install 'eqnets[fast]'), a strictly lower triangular D11, "  # noqa: E501
                 "one known activation and a CPU; use method='auto', which takes it where it can."
             )
         y, x_last, statistics = adjoint.rollout(lfr, u, x, acyclic, tolerance, compiled=method != "torch")
@@ -118,7 +118,7 @@ def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str) -> Tensor:
         x0 = x0.expand(u.shape[0], lfr.nx)
     if x0.shape != (u.shape[0], lfr.nx) or x0.dtype != u.dtype:
         raise InputError(
-            f"x0 must be (batch={u.shape[0]}, nx={lfr.nx}) or ({lfr.nx},) in {u.dtype}; got {tuple(x0.shape)} in {x0.dtype}."
+            f"x0 must be (batch={u.shape[0]}, nx={lfr.nx}) or ({lfr.nx},) in {u.dtype}; got {tuple(x0.shape)} in {x0.dtype}."  # noqa: E501
         )
     return x0
 

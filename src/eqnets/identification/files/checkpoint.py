@@ -47,7 +47,7 @@ class Checkpoint:
 
         Raises:
             DataError: it is damaged, or belongs to other data or settings.
-        """
+        """  # noqa: E501
         if not self.resume or not self.path.is_file():
             return None
         try:

@@ -41,7 +41,7 @@ def load(folder: str | Path) -> Fit:
     Raises:
         DataError: a file is missing or damaged, or of a newer format.
         CertificateError: the certificate does not hold for the stored LFR.
-    """
+    """  # noqa: DOC502
     folder = Path(folder)
     fit = read_model(folder)
     certificate = Certificate.load(folder / CERTIFICATE, fit.lfr)

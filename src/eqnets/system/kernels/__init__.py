@@ -1,0 +1,1 @@
+"""The same rollout, fast; every kernel must equal the reference."""

@@ -63,7 +63,7 @@ def _full(activation: Activation, D11: Tensor, b: Tensor, start: Tensor | None, 
 
     One Newton step from the solution has the exact first derivative, and each further step doubles the order that is
     exact: two of them suffice for gradients of gradients.
-    """
+    """  # noqa: DOC201
     with torch.no_grad():
         w0 = torch.zeros_like(b) if start is None else start.detach()
         _, w, residual, _ = newton(activation, D11.detach(), b.detach(), w0, tolerance)
