@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 import torch
+from numpy.typing import NDArray
 
 from eqnets.errors import DataError
 from eqnets.identification.data import Data
@@ -24,14 +25,16 @@ from eqnets.system.lti import LTI
 _MOST_BINS = 24_000
 _ITERATIONS = 20
 
+Complex = NDArray[np.complex128]
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The frequency bins of one record: z (k,), U (k, nu), Y (k, ny) complex, and the weight (k,) of each bin's error."""  # noqa: E501
 
-    z: np.ndarray
-    U: np.ndarray
-    Y: np.ndarray
+    z: Complex
+    U: Complex
+    Y: Complex
     weight: np.ndarray
 
 
@@ -93,18 +96,18 @@ def vector_fit(bins: list[Spectrum], order: int, radius: float, dt: float) -> LT
             f"{rows} real equations cannot determine a linear model of order {order}; give longer records or a smaller nx."  # noqa: E501
         )
     poles = _first_poles(bins, order, radius)
-    best: tuple[float, np.ndarray, np.ndarray] | None = None
+    best: tuple[float, Complex, np.ndarray] | None = None
     for _ in range(_ITERATIONS):
         cost, residues, sigma = _fit_at(bins, poles)
         if best is None or cost < best[0]:
             best = (cost, poles, residues)
         A, b = _real_form(poles)
-        poles = _inside(np.linalg.eigvals(A - np.outer(b, sigma)), radius)
+        poles = _inside(np.linalg.eigvals(A - np.outer(b, sigma)).astype(complex), radius)
     assert best is not None
     return _realise(best[1], best[2], nu, ny, order, dt)
 
 
-def _first_poles(bins: list[Spectrum], order: int, radius: float) -> np.ndarray:
+def _first_poles(bins: list[Spectrum], order: int, radius: float) -> Complex:
     """Lightly damped pairs at the quantiles of the output power over frequency; one real pole if the order is odd."""
     angle = np.angle(np.concatenate([b.z for b in bins]))
     power = np.concatenate([(np.abs(b.Y) ** 2).sum(1) * b.weight**2 for b in bins])
@@ -116,7 +119,7 @@ def _first_poles(bins: list[Spectrum], order: int, radius: float) -> np.ndarray:
     return np.concatenate([start, np.full(order % 2, min(0.9, radius), dtype=complex)])
 
 
-def _inside(poles: np.ndarray, radius: float) -> np.ndarray:
+def _inside(poles: Complex, radius: float) -> Complex:
     """Reflect poles into the unit circle, bound their radius, and keep one of each conjugate pair."""
     size = np.abs(poles)
     poles = np.where(size > 1, poles / np.maximum(size, 1e-300) ** 2, poles)
@@ -126,7 +129,7 @@ def _inside(poles: np.ndarray, radius: float) -> np.ndarray:
     return np.concatenate([poles[~real & (poles.imag > 0)], poles[real].real.astype(complex)])
 
 
-def _basis(z: np.ndarray, poles: np.ndarray) -> np.ndarray:
+def _basis(z: Complex, poles: Complex) -> Complex:
     """The real-coefficient partial fractions: 1/(z−p) + 1/(z−p̄) and j/(z−p) − j/(z−p̄) of a pair, 1/(z−p) of a real p."""  # noqa: E501
     columns = []
     for p in poles:
@@ -139,14 +142,14 @@ def _basis(z: np.ndarray, poles: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _real_form(poles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _real_form(poles: Complex) -> tuple[np.ndarray, np.ndarray]:
     """A and b with (zI − A)⁻¹ b = `_basis`: a rotation block for a pair."""
     blocks = [np.array([[p.real, p.imag], [-p.imag, p.real]]) if p.imag else np.array([[p.real]]) for p in poles]
     b = np.concatenate([np.array([2.0, 0.0]) if p.imag else np.ones(1) for p in poles])
-    return scipy.linalg.block_diag(*blocks), b
+    return np.asarray(scipy.linalg.block_diag(*blocks)), b
 
 
-def _fit_at(bins: list[Spectrum], poles: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def _fit_at(bins: list[Spectrum], poles: Complex) -> tuple[float, np.ndarray, np.ndarray]:
     """At fixed poles: the squared error, the residues and D (ny, nu·n + nu), and σ's coefficients for the next poles.
 
     The initial states' columns are projected out record by record; σ then solves Σ ‖Y σ − (R φ U + D U)‖², all outputs
@@ -179,7 +182,7 @@ def _fit_at(bins: list[Spectrum], poles: np.ndarray) -> tuple[float, np.ndarray,
     return cost, np.stack(residues), sigma
 
 
-def _stack(matrix: np.ndarray) -> np.ndarray:
+def _stack(matrix: Complex) -> np.ndarray:
     return np.concatenate([matrix.real, matrix.imag])
 
 
@@ -187,7 +190,7 @@ def _project_out(orthonormal: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return matrix - orthonormal @ (orthonormal.T @ matrix)
 
 
-def _realise(poles: np.ndarray, residues: np.ndarray, nu: int, ny: int, order: int, dt: float) -> LTI:
+def _realise(poles: Complex, residues: np.ndarray, nu: int, ny: int, order: int, dt: float) -> LTI:
     """A state-space model of the partial fractions, reduced to `order` states by balanced truncation if it has more."""
     A, b = _real_form(poles)
     n = len(A)

@@ -141,7 +141,7 @@ def linearise(lfr: LFR, x: Tensor | None = None, u: Tensor | None = None) -> LTI
     """
     if lfr.dt is None:
         raise InputError("this LFR is in continuous time; discretise it first: eqnets.discretise(lfr, dt, 'midpoint').")
-    lfr = lfr.detach().to("cpu", torch.float64)
+    dt, lfr = lfr.dt, lfr.detach().to("cpu", torch.float64)
     x = torch.zeros(lfr.nx, dtype=torch.float64) if x is None else x.to(torch.float64)
     u = torch.zeros(lfr.nu, dtype=torch.float64) if u is None else u.to(torch.float64)
     if x.shape != (lfr.nx,) or u.shape != (lfr.nu,):
@@ -151,7 +151,7 @@ def linearise(lfr: LFR, x: Tensor | None = None, u: Tensor | None = None) -> LTI
     S = gain_of_neurons(lfr, x, u)
     return LTI(
         lfr.A + lfr.B1 @ S @ lfr.C1, lfr.B2 + lfr.B1 @ S @ lfr.D12,
-        lfr.C2 + lfr.D21 @ S @ lfr.C1, lfr.D22 + lfr.D21 @ S @ lfr.D12, lfr.dt,
+        lfr.C2 + lfr.D21 @ S @ lfr.C1, lfr.D22 + lfr.D21 @ S @ lfr.D12, dt,
     )  # fmt: skip
 
 

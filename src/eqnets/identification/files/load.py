@@ -87,7 +87,8 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
     def system(prefix: str, activation: str) -> tuple[LFR, Prior]:
         blocks = {name: tensors[f"{prefix}.{name}"] for name in BLOCKS}
         prior = Prior(*(tensors[f"{prefix}.prior.{name}"] for name in ("mean", "covariance", "noise")))
-        return LFR(**blocks, activation=activation, dt=meta["lfr"]["dt"], **labels), prior
+        fields: dict[str, Any] = {**blocks, **labels, "activation": activation, "dt": meta["lfr"]["dt"]}
+        return LFR(**fields), prior
 
     lfr, prior = system("lfr", meta["lfr"]["activation"])
     model = _MODELS[meta["model"]](**meta["model_settings"], dtype=torch.float64)

@@ -75,7 +75,8 @@ class _Rollout(torch.autograd.Function):
         ctx.save_for_backward(*tensors, z, v_all)
 
     @staticmethod
-    def backward(ctx: Any, gy: Tensor, gx_last: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gy: Tensor, gx_last: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        del unused
         *tensors, z, v_all = ctx.saved_tensors
         if torch.is_grad_enabled():  # a graph of the gradient is wanted: exact through the reference
             return None, *_second_order(ctx.settings, tensors, gy, gx_last)
@@ -163,7 +164,7 @@ def _backward_loop(
 
 def _substitute_adjoint(D11: Tensor, J: Tensor, r: Tensor, sweeps: int) -> tuple[Tensor, int]:
     """μ = J (r + D11ᵀ μ) by sweeps, exact after nv of them; the same stopping rule as the forward substitution."""
-    m = J * r
+    previous = m = J * r
     nv, eps, done = r.shape[-1], 4 * torch.finfo(r.dtype).eps, 0
     while done < nv:
         for _ in range(min(max(sweeps - done, 1), nv - done)):
@@ -180,7 +181,8 @@ def _second_order(
 ) -> tuple[Tensor | None, ...]:
     activation, dt, acyclic, _, _, tolerance, _ = settings
     u, x0, *blocks = tensors
-    lfr = LFR(**dict(zip(BLOCKS, blocks, strict=True)), activation=activation, dt=dt)
+    fields: dict[str, Any] = {**dict(zip(BLOCKS, blocks, strict=True)), "activation": activation, "dt": dt}
+    lfr = LFR(**fields)
     wanted = [tensor for tensor in tensors if tensor.requires_grad]
     outputs = reference.rollout(lfr, u, x0, acyclic, tolerance)
     found = iter(torch.autograd.grad(outputs, wanted, (gy, gx_last), create_graph=True, allow_unused=True))

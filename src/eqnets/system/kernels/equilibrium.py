@@ -23,6 +23,7 @@ def substitute(activation: Activation, D11T: Tensor, b: Tensor, sweeps: int) -> 
         v and w (batch, nv), and the number of sweeps to try next time.
     """
     v, w = b, activation.value(b)
+    previous = w
     nv = b.shape[-1]
     eps = 4 * torch.finfo(b.dtype).eps
     done = 0

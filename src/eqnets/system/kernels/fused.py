@@ -16,9 +16,11 @@ from torch import Tensor
 from eqnets.system.nonlinearity import Activation, Nonlinearity
 
 try:
-    import numba
+    import numba as _numba
 except ImportError:  # the plain torch loops run instead
-    numba = None
+    _numba = None
+
+numba: Any = _numba
 
 _CODES = {"relu": 0, "tanh": 1, "leaky_relu": 2, "softplus": 3, "sigmoid": 4, "identity": 5, "sine_defect": 6}
 
