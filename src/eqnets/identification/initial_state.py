@@ -10,6 +10,8 @@ from torch import Tensor
 from eqnets.system.lfr import LFR
 from eqnets.system.simulate import simulate
 
+_DRAWS = 64
+
 
 @dataclass(frozen=True, eq=False)
 class Prior:
@@ -30,7 +32,8 @@ def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 
     """The initial state of highest posterior density, by Levenberg–Marquardt.
 
     It minimises Σ_t ‖(y_t − ŷ_t(x_0))/noise‖² + ‖x_0 − mean‖² in the prior's covariance; the Jacobian is exact, from one
-    batched backward pass.
+    batched backward pass. A nonlinear system can have several minima, so it starts from the mean and from the best of
+    `_DRAWS` states drawn from the prior (the same ones at every call), and keeps the lower end.
 
     Args:
         lfr: a discrete LFR, float64.
@@ -62,21 +65,31 @@ def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 
             (gradient,) = torch.autograd.grad(chosen.sum(), x0)
         return torch.cat([gradient @ root, torch.eye(lfr.nx, dtype=gradient.dtype)])
 
-    lfr = lfr.detach()
-    xi = torch.zeros(lfr.nx, dtype=torch.float64)
-    r, damping = residual(xi), 1e-3
-    for _ in range(iterations):
-        J = jacobian(xi)
-        normal, descent = J.mT @ J, J.mT @ r
-        improved = False
-        for _ in range(8):
-            step = torch.linalg.solve(normal + damping * torch.diag(torch.diagonal(normal)), descent)
-            trial = residual(xi - step)
-            if float(trial @ trial) < float(r @ r):
-                improved = float(r @ r - trial @ trial) > 1e-8 * float(r @ r)
-                xi, r, damping = xi - step, trial, damping / 5
+    def descend(xi: Tensor) -> tuple[float, Tensor]:
+        r, damping = residual(xi), 1e-3
+        for _ in range(iterations):
+            J = jacobian(xi)
+            normal, descent = J.mT @ J, J.mT @ r
+            improved = False
+            for _ in range(8):
+                step = torch.linalg.solve(normal + damping * torch.diag(torch.diagonal(normal)), descent)
+                trial = residual(xi - step)
+                if float(trial @ trial) < float(r @ r):
+                    improved = float(r @ r - trial @ trial) > 1e-8 * float(r @ r)
+                    xi, r, damping = xi - step, trial, damping / 5
+                    break
+                damping *= 5
+            if not improved:
                 break
-            damping *= 5
-        if not improved:
-            break
-    return prior.mean + root @ xi
+        return float(r @ r), xi
+
+    lfr = lfr.detach()
+    mean = torch.zeros(lfr.nx, dtype=torch.float64)
+    if lfr.nv == 0:  # a linear system: one minimum
+        return prior.mean + root @ descend(mean)[1]
+    draws = torch.randn(_DRAWS, lfr.nx, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        predicted, _ = simulate(lfr, u.expand(_DRAWS, *u.shape), prior.mean + draws @ root.mT)
+    costs = ((predicted - y) / prior.noise).square().sum((1, 2)) + draws.square().sum(1)
+    ends = [descend(start) for start in (mean, draws[costs.argmin()])]
+    return prior.mean + root @ min(ends, key=lambda end: end[0])[1]
