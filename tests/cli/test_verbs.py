@@ -143,3 +143,15 @@ def test_names_and_claims() -> None:
     assert common.claim("lipschitz:2", "1,3", None) == eq.Lipschitz(2.0, (1.0, 3.0), None)
     with pytest.raises(InputError, match="positive"):
         common.claim("lipschitz:2", "1,0", None)
+
+
+def test_units_that_the_file_does_not_say(eqnets, measured: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.csv"
+    plain.write_text((measured / "train1.csv").read_text(encoding="utf-8").replace(" [Nm]", "").replace(" [rad]", ""))
+    words = ["check", plain, "--u", "torque", "--y", "angle", "--dt", DT]
+    shown = eqnets(*words, "--units", "torque=N·m, angle=rad")
+    assert shown.code == 0 and "N·m" in shown.out and "rad" in shown.out
+    eqnets(*words, "--units", "torque").refused("NAME=UNIT")
+    eqnets(*words, "--units", "torque=N,torque=Nm").refused("each name once")
+    eqnets(*words, "--units", "force=N").refused("force")
+    eqnets("check", measured / "train1.csv", *words[2:], "--units", "angle=deg").refused("rad", "deg")

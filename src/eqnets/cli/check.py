@@ -13,12 +13,13 @@ def check(
     files: common.Files,
     u: common.Inputs = None,
     y: common.Outputs = None,
+    units: common.Units = None,
     dt: common.SampleTime = None,
     time: common.TimeColumn = None,
     gaps: common.Gaps = "raise",
 ) -> None:
     """Say what measured data can support: ranges, saturation, excited band, delays, the share that is linear."""
-    data = common.read_files(files, u, y, dt, time, gaps)
+    data = common.read_files(files, u, y, dt, time, gaps, units)
     Normaliser.learn(data)  # a constant channel cannot be used
     found = describe(data)
     _say_records(found)

@@ -26,6 +26,12 @@ Files = Annotated[
 Inputs = Annotated[list[str] | None, typer.Option("--u", metavar="NAMES", help="Input columns: a,b or repeated.")]
 Outputs = Annotated[list[str] | None, typer.Option("--y", metavar="NAMES", help="Output columns: a,b or repeated.")]
 SampleTime = Annotated[float | None, typer.Option("--dt", metavar="S", help="Sample time in seconds.")]
+Units = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--units", metavar="NAME=UNIT", help="Units that the files do not say: force=N,acc=m/s²; or repeated."
+    ),
+]
 TimeColumn = Annotated[str | None, typer.Option("--time", metavar="COL", help="Column that holds the time.")]
 Gaps = Annotated[str, typer.Option("--gaps", metavar="raise|split", help="At a gap: refuse, or make separate records.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
@@ -46,9 +52,31 @@ def names(lists: list[str] | None) -> list[str]:
     return [name.strip() for words in lists or () for name in words.split(",") if name.strip()]
 
 
+def units_of(lists: list[str] | None) -> dict[str, str]:
+    """Units by channel name from comma lists of NAME=UNIT that may repeat.
+
+    Args:
+        lists: what stood behind every `--units`.
+
+    Returns:
+        The units by name.
+
+    Raises:
+        InputError: an entry has no name or no unit, or a name comes twice.
+    """
+    units: dict[str, str] = {}
+    for entry in names(lists):
+        name, _, unit = (part.strip() for part in entry.rpartition("="))
+        if not name or not unit or name in units:
+            raise InputError(f"--units takes NAME=UNIT, each name once, such as force=N; got '{entry}'.")
+        units[name] = unit
+    return units
+
+
 def read_files(
-    files: list[str], u: list[str] | None, y: list[str] | None, dt: float | None, clock: str | None, gaps: str
-) -> Data:
+    files: list[str], u: list[str] | None, y: list[str] | None, dt: float | None, clock: str | None, gaps: str,
+    units: list[str] | None = None,
+) -> Data:  # fmt: skip
     """Read the files of a command line.
 
     Args:
@@ -58,11 +86,12 @@ def read_files(
         dt: sample time in seconds.
         clock: name of the time column.
         gaps: "raise" or "split".
+        units: comma lists of NAME=UNIT.
 
     Returns:
         The data.
     """
-    return read(files, u=names(u), y=names(y), dt=dt, time=clock, gaps=gaps)
+    return read(files, u=names(u), y=names(y), dt=dt, time=clock, gaps=gaps, units=units_of(units))
 
 
 def like_model(fit: Fit, files: list[str], u: list[str] | None, y: list[str] | None, **options: Any) -> Data:

@@ -32,6 +32,7 @@ def fit(
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=0, help="Updates instead of minutes: repeatable.")
     ] = None,
+    units: common.Units = None,
     dt: common.SampleTime = None,
     time: common.TimeColumn = None,
     gaps: common.Gaps = "raise",
@@ -55,7 +56,7 @@ def fit(
     claim = common.claim(guarantee, u_scale, y_scale)
     if not isinstance(claim, Guarantee):
         raise InputError(f"'{guarantee}' cannot be fitted in this version; write contracting or lipschitz:GAMMA.")
-    data = common.read_files(files, u, y, dt, time, gaps)
+    data = common.read_files(files, u, y, dt, time, gaps, units)
     claim.for_system(Labels(1, data.nu, data.ny, data.dt, data.u_names, data.y_names, data.u_units, data.y_units))
     options = {
         "nx": nx,
@@ -108,8 +109,10 @@ def _say(fitted: Fit, data: Data, val: float) -> None:
     typer.echo(f"\n{fitted.certificate.summary()}\n")
     tails = data.split(val)[1]
     n_init = min(50, min(tails.lengths) // 4)
+    seen = fitted.settings["refit"]
     common.say_scores(
-        "validation tails of the training records, which chose the model",
+        "tails of the training records, which chose the model"
+        + (" and on which it was then trained: no evidence about the plant" if seen else ""),
         fitted.score(tails, n_init=n_init),
         fitted.linear.score(tails, n_init=n_init),
         list(data.y_names),
