@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.identification.conftest import random_lti, records_of
 
 import eqnets as eq
 from eqnets.errors import CertificateError, DataError, InputError
 from eqnets.identification.fit import Fit
 from eqnets.identification.record import Record
-from tests.identification.conftest import random_lti, records_of
 
 DT = 0.05
 QUICK = {"steps": 30, "nx": 2, "nv": 6, "restarts": 2, "seed": 3}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.identification.conftest import random_lti, records_of
 
 from eqnets.identification.initial_state import Prior, estimate_x0
 from eqnets.identification.moments import initial_states, moments
 from eqnets.models import ContractingREN
 from eqnets.system.simulate import simulate
-from tests.identification.conftest import random_lti, records_of
 
 
 def prior(nx: int, ny: int, noise: float) -> Prior:

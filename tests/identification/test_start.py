@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.identification.conftest import random_lti, records_of
 
 from eqnets.errors import DataError
 from eqnets.identification.data import Data
@@ -13,7 +14,6 @@ from eqnets.identification.record import Record
 from eqnets.identification.start import balanced_truncation, largest_radius, spectra, vector_fit
 from eqnets.identification.streams import validation_streams
 from eqnets.system.lti import LTI, hinf_norm
-from tests.identification.conftest import random_lti, records_of
 
 
 def difference(a: LTI, b: LTI) -> LTI:

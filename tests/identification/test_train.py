@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.identification.conftest import random_lti, records_of
 from torch import nn
 
 from eqnets.certification import Contracting, certify
@@ -17,7 +18,6 @@ from eqnets.identification.streams import Streams, training_streams, validation_
 from eqnets.identification.train import Schedule, train, validation_rmse
 from eqnets.models import ContractingREN
 from eqnets.system.lfr import LFR
-from tests.identification.conftest import random_lti, records_of
 
 ENDS = [160, 120]
 
