@@ -168,3 +168,9 @@ def test_a_damaged_folder_is_one_sentence(fit: Fit, tmp_path: Path) -> None:
             eq.load(folder)
     with pytest.raises(DataError, match="not a model folder"):
         eq.load(tmp_path / "nowhere")
+
+
+def test_every_file_of_a_folder_may_be_read_by_whom_the_umask_lets(fit: Fit, tmp_path: Path) -> None:
+    folder = fit.save(tmp_path / "m")
+    (folder / "plain.txt").write_text("x")
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1

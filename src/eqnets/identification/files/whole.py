@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 FORMAT = 1
@@ -17,9 +17,7 @@ MODEL, META, CERTIFICATE, HISTORY = "model.safetensors", "model.json", "certific
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str] | None = None) -> None:
     """Write a safetensors file; `header` becomes its metadata."""
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata=header)
-    os.replace(part, path)
+    write_bytes(path, save(tensors, metadata=header))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
