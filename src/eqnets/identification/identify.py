@@ -21,10 +21,11 @@ from eqnets.identification.initial_state import Prior
 from eqnets.identification.moments import moments
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import LONG
+from eqnets.identification.progress import Progress, tell
 from eqnets.identification.provenance import describe_data, environment
 from eqnets.identification.readers import read
 from eqnets.identification.restarts import Plan, search
-from eqnets.identification.train import Keeper, Progress, tell
+from eqnets.identification.train import Keeper
 from eqnets.system.scale import fold
 
 

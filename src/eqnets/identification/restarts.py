@@ -15,8 +15,9 @@ from eqnets.identification.data import Data
 from eqnets.identification.guarantee import Guarantee
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import Linear, choose_linear, linear_models
+from eqnets.identification.progress import Progress, tell
 from eqnets.identification.streams import Streams, training_streams, validation_streams
-from eqnets.identification.train import Keeper, Progress, Schedule, Training, tell, train
+from eqnets.identification.train import Keeper, Schedule, Training, train
 from eqnets.models import ContractingREN, LipschitzREN, shrink
 
 _WASHOUT = 2048

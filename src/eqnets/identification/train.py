@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,19 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.errors import NotConverged
+from eqnets.identification.progress import Progress, tell
 from eqnets.identification.streams import Streams
 from eqnets.system.lfr import LFR
 from eqnets.system.simulate import simulate
-
-Progress = Callable[[dict[str, Any]], None]
-"""Called with an event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse."""
-
-
-def tell(progress: Progress | None, **event: Any) -> None:
-    """Report an event; what it does not say is None (0 for step and seconds)."""
-    if progress is not None:
-        nothing = dict.fromkeys(("phase", "steps", "eta_seconds", "train_loss", "val_rmse"))
-        progress({**nothing, "step": 0, "seconds": 0.0, **event})
 
 
 class Explicit(Protocol):
