@@ -10,6 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eqnets.certification import Certificate, Contracting, Lipschitz, WellPosed, certify, verify
+from eqnets.equilibrium import (
+    Anderson,
+    Auto,
+    Implicit,
+    JacobianFree,
+    Phantom,
+    Picard,
+    Solution,
+    Status,
+    Unrolled,
+    fixed_point,
+)
 from eqnets.errors import (
     CertificateError,
     DataError,
@@ -43,6 +55,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    # equilibrium
+    "Anderson",
+    "Auto",
+    "Implicit",
+    "JacobianFree",
+    "Phantom",
+    "Picard",
+    "Solution",
+    "Status",
+    "Unrolled",
+    "fixed_point",
     # system
     "LFR",
     "LTI",

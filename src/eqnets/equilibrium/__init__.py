@@ -1,0 +1,26 @@
+"""The room of equilibria: find z = f(z), per sample, and differentiate through it. Knows nothing but eqnets.errors."""
+
+from eqnets.equilibrium.adjoint import Adjoint, Implicit, JacobianFree, Phantom, Unrolled
+from eqnets.equilibrium.anderson import Anderson
+from eqnets.equilibrium.auto import Auto
+from eqnets.equilibrium.fixed_point import fixed_point
+from eqnets.equilibrium.picard import Picard
+from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics, Status
+from eqnets.equilibrium.solver import Solver
+
+__all__ = [
+    "Adjoint",
+    "AdjointRecord",
+    "Anderson",
+    "Auto",
+    "Implicit",
+    "JacobianFree",
+    "Phantom",
+    "Picard",
+    "Solution",
+    "Solver",
+    "Statistics",
+    "Status",
+    "Unrolled",
+    "fixed_point",
+]
