@@ -24,6 +24,7 @@ SCIPY_DOORS = {
     "scipy.integrate": ("system/plants",),
     "scipy.signal": ("identification/",),
     "scipy.stats": ("identification/residuals.py",),
+    "scipy.optimize": ("equilibrium/scipy.py",),
 }
 
 # A function-level import hides a dependency. Each exception has its reason here.

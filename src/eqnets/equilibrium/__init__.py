@@ -3,8 +3,12 @@
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, JacobianFree, Phantom, Unrolled
 from eqnets.equilibrium.anderson import Anderson
 from eqnets.equilibrium.auto import Auto
+from eqnets.equilibrium.broyden import Broyden
 from eqnets.equilibrium.fixed_point import fixed_point
+from eqnets.equilibrium.newton import Newton
+from eqnets.equilibrium.newton_krylov import NewtonKrylov
 from eqnets.equilibrium.picard import Picard
+from eqnets.equilibrium.scipy import ScipyRoot
 from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics, Status
 from eqnets.equilibrium.solver import Solver
 
@@ -13,10 +17,14 @@ __all__ = [
     "AdjointRecord",
     "Anderson",
     "Auto",
+    "Broyden",
     "Implicit",
     "JacobianFree",
+    "Newton",
+    "NewtonKrylov",
     "Phantom",
     "Picard",
+    "ScipyRoot",
     "Solution",
     "Solver",
     "Statistics",

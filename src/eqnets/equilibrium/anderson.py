@@ -72,10 +72,11 @@ class Anderson(Secant):
             (batch, memory).
         """
         diagonal = gram.diagonal(dim1=1, dim2=2)
-        scale = torch.where(diagonal > 0, diagonal.rsqrt(), 0.0)
+        used = diagonal > 0
+        scale = torch.where(used, diagonal, 1.0).rsqrt() * used
         ridge = RIDGE[gram.dtype] if self.ridge is None else self.ridge
         scaled = gram * (scale[:, :, None] * scale[:, None, :])
-        scaled = scaled + torch.diag_embed(torch.where(scale > 0, ridge, 1.0).to(gram.dtype))
+        scaled = scaled + torch.diag_embed(torch.where(used, ridge, 1.0).to(gram.dtype))
         factor, info = torch.linalg.cholesky_ex(scaled)
         gamma = torch.cholesky_solve((right * scale)[:, :, None], factor)[:, :, 0] * scale
         return torch.where(((info == 0) & gamma.isfinite().all(1))[:, None], gamma, 0.0)
