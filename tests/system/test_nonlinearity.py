@@ -11,7 +11,8 @@ from eqnets.system.nonlinearity import Nonlinearity, PerNeuron
 
 NAMES = [
     "relu", "tanh", "softplus", "sigmoid", "identity", "sine_defect", "leaky_relu", "leaky_relu(0.3)", "leaky_relu(0)",
-    "leaky_relu(1)",
+    "leaky_relu(1)", "elu", "elu(0.4)", "elu(1.7)", "hardtanh", "softshrink", "softshrink(1.2)", "gelu", "silu", "mish",
+    "selu",
 ]  # fmt: skip
 
 
@@ -33,7 +34,8 @@ def test_slope_interval_holds_and_is_tight(name):
     assert bool((quotient >= low - rounding).all()) and bool((quotient <= high + rounding).all())
     # tight: near pairs reach both ends
     grid = torch.linspace(-50, 50, 200_001, dtype=torch.float64)
-    near = (phi(grid[1:]) - phi(grid[:-1])) / (grid[1:] - grid[:-1])
+    kink = torch.linspace(-1e-4, 1e-4, 2001, dtype=torch.float64)  # where a one-sided slope is the extreme one
+    near = torch.cat([(phi(g[1:]) - phi(g[:-1])) / (g[1:] - g[:-1]) for g in (grid, kink)])
     assert float(near.min()) == pytest.approx(low, abs=1e-6)
     assert float(near.max()) == pytest.approx(high, abs=1e-6)
 
@@ -43,7 +45,7 @@ def test_slope_interval_holds_and_is_tight(name):
 def test_derivative_is_autograds(name, dtype):
     phi = nonlinearity.get(name)
     v = torch.linspace(-45, 45, 4001, dtype=dtype)[::2].requires_grad_()
-    v = v[v.detach() != 0] if name.startswith(("relu", "leaky")) else v  # the kink has its own test
+    v = v[v.detach() != 0] if name.startswith(("relu", "leaky", "elu", "selu")) else v  # the kink has its own test
     (gradient,) = torch.autograd.grad(phi(v).sum(), v)
     assert phi.derivative(v).dtype == dtype
     torch.testing.assert_close(phi.derivative(v), gradient, rtol=0, atol=4 * torch.finfo(dtype).eps)
@@ -90,16 +92,20 @@ def test_slopes_per_neuron_of_one_nonlinearity():
 
 
 @pytest.mark.parametrize(
-    "bad", ["reluu", "", "leaky_relu(x)", "leaky_relu(1.5)", "leaky_relu(1e)", "relu(1)", "relu,,relu"]
-)
+    "bad",
+    [
+        "reluu", "", "leaky_relu(x)", "leaky_relu(1.5)", "leaky_relu(1e)", "relu(1)", "relu,,relu", "elu(-1)", "elu(x)",
+        "softshrink(0)", "elu()",
+    ],
+)  # fmt: skip
 def test_unknown_names_are_refused(bad):
     with pytest.raises(InputError):
         nonlinearity.get(bad)
 
 
 def test_the_unknown_name_is_told_what_there_is():
-    with pytest.raises(InputError, match=r"no activation 'gelu'; choose one of identity, leaky_relu, relu"):
-        nonlinearity.get("gelu")
+    with pytest.raises(InputError, match=r"no activation 'swish'; choose one of elu, gelu, hardtanh"):
+        nonlinearity.get("swish")
 
 
 def test_objects_pass_through():

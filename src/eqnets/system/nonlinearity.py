@@ -1,21 +1,24 @@
-"""Static nonlinearities: each answers the same questions: value, derivative, slope interval.
+"""Static nonlinearities: each answers the same questions: value, derivative, slope interval, prox.
 
 The slope interval [α, β] bounds every difference quotient, α ≤ (φ(a) − φ(b)) / (a − b) ≤ β. It is the only thing a
-certificate knows about φ, so an entry here is a lemma: it must hold for all real a ≠ b, not for most.
+certificate knows about φ, so an entry here is a lemma: it must hold for all real a ≠ b, not for most. Where it lies in
+[0, 1], φ is the prox of a convex function, and has a prox for every step.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from eqnets.errors import InputError
-
-Elementwise = Callable[[Tensor], Tensor]
+from eqnets.system import prox
+from eqnets.system.prox import Elementwise, Prox
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class Nonlinearity:
         value: φ, elementwise on a tensor of any shape and floating dtype.
         derivative: φ', elementwise; at a kink the value from the left.
         slope: (α, β) with α ≤ (φ(a) − φ(b))/(a − b) ≤ β for all real a ≠ b.
+        closed: (x, α) ↦ the prox with step α, where it has a closed form; None: it is solved for.
     """
 
     name: str
     value: Elementwise
     derivative: Elementwise
     slope: tuple[float, float]
+    closed: Prox | None = None
 
     def __call__(self, v: Tensor) -> Tensor:  # noqa: D102
         return self.value(v)
@@ -42,21 +47,105 @@ class Nonlinearity:
         low, high = self.slope
         return torch.full((nv,), low, dtype=torch.float64), torch.full((nv,), high, dtype=torch.float64)
 
+    def require_prox(self) -> None:
+        """Refuse a φ that is not the prox of a convex function.
+
+        Raises:
+            InputError: a slope lies outside [0, 1]; the message says on which side.
+        """
+        low, high = self.slope
+        if low < 0 or high > 1:
+            reason = "is not monotone" if low < 0 else "expands"
+            raise InputError(
+                f"'{self.name}' {reason} (its slopes fill [{low:.4g}, {high:.4g}]), so it is the prox of no convex "
+                "function, and a monotone network with it need not have an equilibrium; use one with slopes in [0, 1], "
+                "such as relu, tanh, softplus or elu."
+            )
+
+    def prox(self, x: Tensor, alpha: float) -> Tensor:
+        """prox^α(x) = φ(y) with α y + (1 − α) φ(y) = x, elementwise.
+
+        Args:
+            x: any shape, floating.
+            alpha: the step, positive; at 1 this is φ.
+
+        Returns:
+            The prox, of the shape and dtype of x.
+
+        Raises:
+            InputError: φ has slopes outside [0, 1].
+        """  # noqa: DOC502
+        self.require_prox()
+        if self.closed is not None:
+            return self.closed(x, alpha)
+        return self.value(prox.argument(self.value, self.derivative, x, alpha))
+
+    def prox_derivative(self, x: Tensor, alpha: float) -> Tensor:
+        """The derivative of `prox` with respect to x, φ'(y)/(α + (1 − α) φ'(y)).
+
+        Args:
+            x: any shape, floating.
+            alpha: the step, positive.
+
+        Returns:
+            The derivative, of the shape and dtype of x; at a kink the one from the left.
+
+        Raises:
+            InputError: φ has slopes outside [0, 1].
+        """  # noqa: DOC502
+        self.require_prox()
+        if self.closed is None:
+            y = prox.argument(self.value, self.derivative, x, alpha)
+        else:
+            y = (x - (1 - alpha) * self.closed(x, alpha)) / alpha
+        slope = self.derivative(y)
+        return slope / (alpha + (1 - alpha) * slope)
+
 
 def _sigmoid_derivative(v: Tensor) -> Tensor:
     s = torch.sigmoid(v)
     return s * (1 - s)
 
 
-RELU = Nonlinearity("relu", torch.relu, lambda v: (v > 0).to(v.dtype), (0.0, 1.0))
+def _softplus(v: Tensor) -> Tensor:
+    return functional.softplus(v, threshold=40.0)
+
+
+def _gelu_derivative(v: Tensor) -> Tensor:
+    return torch.special.ndtr(v) + v * torch.exp(-v * v / 2) / math.sqrt(2 * math.pi)
+
+
+def _silu_derivative(v: Tensor) -> Tensor:
+    s = torch.sigmoid(v)
+    return s * (1 + v * (1 - s))
+
+
+def _mish_derivative(v: Tensor) -> Tensor:
+    t = torch.tanh(functional.softplus(v))
+    return t + v * torch.sigmoid(v) * (1 - t * t)
+
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+RELU = Nonlinearity("relu", torch.relu, lambda v: (v > 0).to(v.dtype), (0.0, 1.0), prox.projection(torch.relu))
 TANH = Nonlinearity("tanh", torch.tanh, lambda v: 1 - torch.tanh(v) ** 2, (0.0, 1.0))
-SOFTPLUS = Nonlinearity(
-    "softplus", lambda v: torch.nn.functional.softplus(v, threshold=40.0), torch.sigmoid, (0.0, 1.0)
-)
+SOFTPLUS = Nonlinearity("softplus", _softplus, torch.sigmoid, (0.0, 1.0))
 SIGMOID = Nonlinearity("sigmoid", torch.sigmoid, _sigmoid_derivative, (0.0, 0.25))
-IDENTITY = Nonlinearity("identity", lambda v: v.clone(), torch.ones_like, (1.0, 1.0))
+IDENTITY = Nonlinearity("identity", lambda v: v.clone(), torch.ones_like, (1.0, 1.0), prox.projection(torch.clone))
+HARDTANH = Nonlinearity(
+    "hardtanh", functional.hardtanh, lambda v: ((v > -1) & (v <= 1)).to(v.dtype), (0.0, 1.0),
+    prox.projection(functional.hardtanh),
+)  # fmt: skip
 SINE_DEFECT = Nonlinearity("sine_defect", lambda v: v - torch.sin(v), lambda v: 1 - torch.cos(v), (0.0, 2.0))
 """Δ(v) = v − sin v: what a pendulum has beyond a linear oscillator. Its slope 1 − cos v lies in [0, 2]."""
+GELU = Nonlinearity("gelu", functional.gelu, _gelu_derivative, (-0.128904145186, 1.128904145186))
+SILU = Nonlinearity("silu", functional.silu, _silu_derivative, (-0.099839320129, 1.099839320129))
+MISH = Nonlinearity("mish", functional.mish, _mish_derivative, (-0.112526122390, 1.088498161252))
+SELU = Nonlinearity(
+    "selu", torch.selu,
+    lambda v: _SELU_SCALE * torch.where(v > 0, torch.ones_like(v), _SELU_ALPHA * torch.exp(v.clamp(max=0))),
+    (0.0, 1.758099340848),
+)  # fmt: skip
 
 
 def leaky_relu(slope: float = 0.01) -> Nonlinearity:
@@ -79,6 +168,54 @@ def leaky_relu(slope: float = 0.01) -> Nonlinearity:
         lambda v: torch.nn.functional.leaky_relu(v, slope),
         lambda v: torch.where(v > 0, torch.ones_like(v), torch.full_like(v, slope)),
         (slope, 1.0),
+        prox.leaky(slope),
+    )
+
+
+def elu(a: float = 1.0) -> Nonlinearity:
+    """The exponential linear unit, v for v > 0 and a·(eᵛ − 1) below.
+
+    Args:
+        a: the height of the left branch, 0 ≤ a < ∞; for a > 1 it has no prox.
+
+    Returns:
+        The nonlinearity, with slope interval [0, max(1, a)].
+
+    Raises:
+        InputError: a is negative or not finite.
+    """
+    a = float(a)
+    if not 0.0 <= a < math.inf:
+        raise InputError(f"elu needs a finite height a >= 0, not {a}.")
+    return Nonlinearity(
+        f"elu({a!r})",
+        lambda v: torch.where(v > 0, v, a * torch.expm1(v.clamp(max=0))),
+        lambda v: torch.where(v > 0, torch.ones_like(v), a * torch.exp(v.clamp(max=0))),
+        (0.0, max(1.0, a)),
+    )
+
+
+def softshrink(threshold: float = 0.5) -> Nonlinearity:
+    """Soft thresholding: v moved towards zero by λ, and zero for |v| ≤ λ.
+
+    Args:
+        threshold: λ > 0.
+
+    Returns:
+        The nonlinearity, with slope interval [0, 1].
+
+    Raises:
+        InputError: λ is not positive and finite.
+    """
+    threshold = float(threshold)
+    if not 0.0 < threshold < math.inf:
+        raise InputError(f"softshrink needs a threshold > 0, not {threshold}; use 'identity' for 0.")
+    return Nonlinearity(
+        f"softshrink({threshold!r})",
+        lambda v: functional.softshrink(v, threshold),
+        lambda v: ((v > threshold) | (v <= -threshold)).to(v.dtype),
+        (0.0, 1.0),
+        prox.soft(threshold),
     )
 
 
@@ -108,13 +245,13 @@ class PerNeuron:
             groups.setdefault(part.name, (part, []))[1].append(i)
         return list(groups.values())
 
-    def _apply(self, v: Tensor, which: str) -> Tensor:
+    def _apply(self, v: Tensor, which: str, *more: float) -> Tensor:
         if v.shape[-1] != len(self.parts):
             raise InputError(
                 f"this activation has {len(self.parts)} neurons, but v has {v.shape[-1]} on its last axis."
             )
         groups = self._groups()
-        pieces = torch.cat([getattr(part, which)(v[..., index]) for part, index in groups], dim=-1)
+        pieces = torch.cat([getattr(part, which)(v[..., index], *more) for part, index in groups], dim=-1)
         order = torch.tensor([i for _, index in groups for i in index], device=v.device)
         return pieces[..., torch.argsort(order)]
 
@@ -125,6 +262,19 @@ class PerNeuron:
     def derivative(self, v: Tensor) -> Tensor:
         """φ'(v), neuron by neuron; v (…, nv)."""
         return self._apply(v, "derivative")
+
+    def require_prox(self) -> None:
+        """Refuse parts that are not the prox of a convex function; an `InputError` says which and why."""
+        for part in self.parts:
+            part.require_prox()
+
+    def prox(self, x: Tensor, alpha: float) -> Tensor:
+        """The prox with step alpha, neuron by neuron; x (…, nv)."""
+        return self._apply(x, "prox", alpha)
+
+    def prox_derivative(self, x: Tensor, alpha: float) -> Tensor:
+        """The derivative of the prox, neuron by neuron; x (…, nv)."""
+        return self._apply(x, "prox_derivative", alpha)
 
     def __call__(self, v: Tensor) -> Tensor:  # noqa: D102
         return self.value(v)
@@ -143,12 +293,16 @@ class PerNeuron:
 
 Activation = Nonlinearity | PerNeuron
 
-_NAMED = {n.name: n for n in (RELU, TANH, SOFTPLUS, SIGMOID, IDENTITY, SINE_DEFECT)}
+_NAMED = {
+    n.name: n
+    for n in (RELU, TANH, SOFTPLUS, SIGMOID, IDENTITY, HARDTANH, SINE_DEFECT, GELU, SILU, MISH, SELU)
+}  # fmt: skip
+_WITH_NUMBER = {"leaky_relu": leaky_relu, "elu": elu, "softshrink": softshrink}
 
 
 def names() -> list[str]:
     """The names that `get` knows, sorted."""
-    return sorted([*_NAMED, "leaky_relu"])
+    return sorted([*_NAMED, *_WITH_NUMBER])
 
 
 def get(activation: str | Activation | Sequence[str | Nonlinearity]) -> Activation:
@@ -172,12 +326,14 @@ def get(activation: str | Activation | Sequence[str | Nonlinearity]) -> Activati
         name = activation.strip()
         if name in _NAMED:
             return _NAMED[name]
-        match = re.fullmatch(r"leaky_relu(?:\(([-+.\deE]+)\))?", name)
-        if match:
+        match = re.fullmatch(r"(\w+?)(?:\(([-+.\deE]+)\))?", name)
+        if match and match[1] in _WITH_NUMBER:
             try:
-                return leaky_relu(float(match[1])) if match[1] else leaky_relu()
+                return _WITH_NUMBER[match[1]](*([float(match[2])] if match[2] else []))
+            except InputError:
+                raise
             except ValueError as error:
-                raise InputError(f"'{name}' has no readable slope; write for example 'leaky_relu(0.1)'.") from error
+                raise InputError(f"'{name}' has no readable number; write for example '{match[1]}(0.1)'.") from error
         raise InputError(f"there is no activation '{name}'; choose one of {', '.join(names())}.")
     parts = [get(part) for part in activation]
     if not all(isinstance(part, Nonlinearity) for part in parts):

@@ -1,0 +1,86 @@
+"""The prox with step α of the convex function whose prox with step 1 is σ, for σ with slopes in [0, 1].
+
+z = prox^α(x) is σ(y) where α y + (1 − α) σ(y) = x. Using σ itself at α ≠ 1 is right for projections only.
+Source: Winston & Kolter, "Monotone operator equilibrium networks", NeurIPS 2020, section 3; the equation in y is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Elementwise = Callable[[Tensor], Tensor]
+Prox = Callable[[Tensor, float], Tensor]
+
+MAX_STEPS = 60  # bisection alone would need about as many for float64
+
+
+def argument(value: Elementwise, derivative: Elementwise, x: Tensor, alpha: float) -> Tensor:
+    """The y with α y + (1 − α) σ(y) = x, by Newton's method inside a bracket.
+
+    The left side has slopes between min(1, α) and max(1, α), so that every evaluation brackets the root on both sides.
+
+    Args:
+        value: σ, elementwise, with slopes in [0, 1].
+        derivative: σ'.
+        x: any shape, floating.
+        alpha: α > 0.
+
+    Returns:
+        y, of the shape and dtype of x.
+    """
+    if alpha == 1.0:
+        return x
+    least, most = min(1.0, alpha), max(1.0, alpha)
+    y = torch.zeros_like(x)
+    low, high = torch.full_like(x, -torch.inf), torch.full_like(x, torch.inf)
+    tolerance = 2 * torch.finfo(x.dtype).eps
+    for _ in range(MAX_STEPS):
+        excess = torch.add(alpha * y - x, value(y), alpha=1 - alpha)
+        near, far = y - excess / most, y - excess / least
+        low, high = torch.maximum(low, torch.minimum(near, far)), torch.minimum(high, torch.maximum(near, far))
+        trial = y - excess / torch.add(torch.full_like(y, alpha), derivative(y), alpha=1 - alpha)
+        trial = torch.where((trial >= low) & (trial <= high), trial, (low + high) / 2)
+        moved = (trial - y).abs() > tolerance * (1 + trial.abs())
+        y = trial
+        if not bool(moved.any()):
+            break
+    return y
+
+
+def projection(value: Elementwise) -> Prox:
+    """The prox of a σ that is a projection: σ for every α.
+
+    Args:
+        value: σ.
+
+    Returns:
+        (x, α) ↦ σ(x).
+    """
+    return lambda x, alpha: value(x)
+
+
+def leaky(slope: float) -> Prox:
+    """The prox of the leaky rectifier: x for x > 0, and s x/(α + (1 − α) s) below.
+
+    Args:
+        slope: s in [0, 1].
+
+    Returns:
+        (x, α) ↦ the prox.
+    """
+    return lambda x, alpha: torch.nn.functional.leaky_relu(x, slope / (alpha + (1 - alpha) * slope))
+
+
+def soft(threshold: float) -> Prox:
+    """The prox of softshrink, whose function is λ|z|: softshrink with αλ.
+
+    Args:
+        threshold: λ ≥ 0.
+
+    Returns:
+        (x, α) ↦ the prox.
+    """
+    return lambda x, alpha: torch.nn.functional.softshrink(x, alpha * threshold)
