@@ -26,6 +26,7 @@ from eqnets.equilibrium import (
     Unrolled,
     fixed_point,
 )
+from eqnets.equilibrium.spectrum import jacobian_norm, spectral_radius
 from eqnets.errors import (
     CertificateError,
     DataError,
@@ -36,7 +37,7 @@ from eqnets.errors import (
     NotConvergedWarning,
     UncertifiedWarning,
 )
-from eqnets.models import RNN, ContractingREN, LipschitzREN
+from eqnets.models import DEQ, RNN, ContractingREN, FiniteDepth, FixedDropout, LipschitzREN, weight_tied
 from eqnets.system import plants
 from eqnets.system.discretise import discretise
 from eqnets.system.lfr import LFR
@@ -74,6 +75,8 @@ __all__ = [
     "Status",
     "Unrolled",
     "fixed_point",
+    "jacobian_norm",
+    "spectral_radius",
     # system
     "LFR",
     "LTI",
@@ -87,8 +90,12 @@ __all__ = [
     "simulate",
     # models
     "ContractingREN",
+    "DEQ",
+    "FiniteDepth",
+    "FixedDropout",
     "LipschitzREN",
     "RNN",
+    "weight_tied",
     # certification
     "Certificate",
     "Contracting",

@@ -1,7 +1,20 @@
-"""Models: free parameters → an LFR and a witness; ordinary nn.Modules."""
+"""Models: free parameters → an LFR and a witness, or a cell and its equilibrium; ordinary nn.Modules."""
 
+from eqnets.models.deq import DEQ
+from eqnets.models.dropout import FixedDropout
+from eqnets.models.finite_depth import FiniteDepth
 from eqnets.models.ren import ContractingREN, LipschitzREN
 from eqnets.models.rnn import RNN
 from eqnets.models.shrink import shrink
+from eqnets.models.weight_tied import weight_tied
 
-__all__ = ["RNN", "ContractingREN", "LipschitzREN", "shrink"]
+__all__ = [
+    "DEQ",
+    "RNN",
+    "ContractingREN",
+    "FiniteDepth",
+    "FixedDropout",
+    "LipschitzREN",
+    "shrink",
+    "weight_tied",
+]
