@@ -12,20 +12,22 @@ from eqnets.equilibrium.anderson import Anderson
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.newton import Newton
 from eqnets.equilibrium.newton_krylov import NewtonKrylov
-from eqnets.equilibrium.solver import Point, Solver, check_count, check_number
+from eqnets.equilibrium.solver import Point, Solver, check_count
 
-LOOK = 4  # steps between two looks at the rate
+LOOK = 4  # steps between two looks at the rate, which is that of the last half of them
 
 
 @dataclass(frozen=True)
 class Auto(Solver):
-    """Chooses per sample: a few Picard steps show the rate of contraction; slower than `rate`, Anderson takes over.
+    """Chooses per sample: a few Picard steps show the rate of contraction, and with it how many more there would be.
+
+    A sample that would need more than `patient` further Picard steps goes to Anderson.
 
     Samples that still fail (their residual did not halve in 20 steps, or they diverge) go to Newton's method, dense for
     states up to `dense` numbers and with GMRES for larger ones, from their best iterate.
 
     Args:
-        rate: residual ratio per step up to which Picard continues.
+        patient: how many further steps Picard may promise.
         memory: of Anderson.
         dense: the largest state that gets a dense Jacobian.
 
@@ -33,7 +35,7 @@ class Auto(Solver):
         InputError: an option out of range.
     """  # noqa: DOC502
 
-    rate: float = 0.6
+    patient: int = 12
     memory: int = 5
     dense: int = 32
 
@@ -41,7 +43,7 @@ class Auto(Solver):
     progress: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
-        check_number(self, "rate", 0.0, 1.0)
+        check_count(self, "patient", 0, 10**6)
         check_count(self, "memory", 1, 100)
         check_count(self, "dense", 0, 4096)
 
@@ -58,7 +60,7 @@ class Auto(Solver):
 
     def unrolled(self) -> Solver:
         """Picard with Anderson alone: a Newton step is not differentiated through."""
-        return _FirstStage(self.rate, self.memory, self.dense)
+        return _FirstStage(self.patient, self.memory, self.dense)
 
     def start(self, map: Map, point: Point) -> dict[str, Any]:
         """Everybody starts with Picard.
@@ -71,7 +73,7 @@ class Auto(Solver):
             The state: who has switched, the residual at the last look, and Anderson's memory once somebody needs it.
         """
         del map
-        return {"steps": 0, "seen": point.residual, "slow": None}
+        return {"steps": 0, "seen": point.residual, "slow": None, "all": False}
 
     def step(self, map: Map, point: Point, state: dict[str, Any]) -> Tensor:
         """The next iterate.
@@ -86,18 +88,29 @@ class Auto(Solver):
         """
         anderson = Anderson(memory=self.memory)
         state["steps"] += 1
-        if state["steps"] % LOOK == 0:
-            slow = ~(point.residual <= self.rate**LOOK * state["seen"])
+        look = state["steps"] % LOOK
+        if look == LOOK // 2:
             state["seen"] = point.residual
-            if state["slow"] is not None:
-                anderson.forget(slow & ~state["slow"], state)
-                state["slow"] = state["slow"] | slow
-            elif bool(slow.any()):
-                state.update(anderson.start(map, point))
-                state["slow"] = slow
+        elif look == 0:
+            self._look(map, point, state, anderson)
         if state["slow"] is None:
             return point.fz
-        return torch.where(state["slow"][:, None], anderson.step(map, point, state), point.fz)
+        z = anderson.step(map, point, state)
+        return z if state["all"] else torch.where(state["slow"][:, None], z, point.fz)
+
+    def _look(self, map: Map, point: Point, state: dict[str, Any], anderson: Anderson) -> None:
+        """Who would need more than `patient` further Picard steps, judged by the last ones."""
+        level = point.residual.log()  # the goal is 0
+        per_step = (state["seen"].log() - level) / (LOOK - LOOK // 2)
+        slow = ~(level <= per_step * self.patient) & (level >= 0)
+        if state["slow"] is not None:
+            anderson.forget(slow & ~state["slow"], state)
+            slow = slow | state["slow"]
+        elif bool(slow.any()):
+            state.update(anderson.start(map, point))
+        else:
+            return
+        state.update({"slow": slow, "all": bool(slow.all())})
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
 from eqnets.equilibrium.capture import Substitute, edge, leaves_behind, sequence_number, walk
@@ -149,6 +150,11 @@ class _Node(torch.autograd.Function):
         nothing = (None,) * 5
         if g is None:
             return nothing + (None,) * (len(ctx.needs_input_grad) - 5)
+        if _functorch.is_functorch_wrapped_tensor(g) or _functorch.is_legacy_batchedtensor(g):
+            raise InputError(
+                "the backward pass of plain autograd cannot be batched (is_grads_batched, vectorize=True, vmap over "
+                "autograd.grad): the loop looks at values; use torch.func.jacrev or torch.func.vjp, which can."
+            )
         system, count = ctx.system, ctx.count
         z, y, *tensors = ctx.saved_tensors
         if y.grad_fn is None:  # saved-tensor hooks (checkpointing, offloading) keep values, not graphs

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.newton import Damped
+from eqnets.equilibrium.secant import combine, dots
 from eqnets.equilibrium.solver import check_count
 
 
@@ -77,23 +78,26 @@ def _cycle(product: Callable[[Tensor], Tensor], r: Tensor, size: Tensor, goal: T
     V = r.new_zeros(batch, krylov + 1, n)
     H = r.new_zeros(batch, krylov + 1, krylov)
     V[:, 0] = r * torch.where(size > goal, 1.0 / size, 0.0)[:, None]
-    y = r.new_zeros(batch, 0)
+    y = r.new_zeros(batch, krylov)
+    done = torch.zeros_like(size, dtype=torch.bool)  # such a sample keeps its y, whatever its neighbours need
     for j in range(krylov):
         w = product(V[:, j])
         before = torch.linalg.vector_norm(w, dim=1)
         for _ in range(2):  # classical Gram–Schmidt, twice
-            h = torch.bmm(V[:, : j + 1], w[:, :, None])
-            H[:, : j + 1, j] += h[:, :, 0]
-            w = w - torch.bmm(h.mT, V[:, : j + 1])[:, 0]
+            h = dots(V[:, : j + 1], w)
+            H[:, : j + 1, j] += h
+            w = combine(w, h, V[:, : j + 1])
         norm = torch.linalg.vector_norm(w, dim=1)
         norm = torch.where(norm > 10 * torch.finfo(w.dtype).eps * before, norm, 0.0)
         H[:, j + 1, j] = norm
         V[:, j + 1] = w * torch.where(norm > 0, 1.0 / norm, 0.0)[:, None]
         if j % 4 == 3 or j == krylov - 1:
-            y, left = _least_squares(H[:, : j + 2, : j + 1], size)
-            if bool(((left <= goal) | (norm == 0)).all()):
+            best, left = _least_squares(H[:, : j + 2, : j + 1], size)
+            y[:, : j + 1] = torch.where(done[:, None], y[:, : j + 1], best)
+            done = done | (left <= goal) | (norm == 0)
+            if bool(done.all()):
                 break
-    return torch.bmm(y[:, None], V[:, : y.shape[1]])[:, 0]
+    return torch.bmm(y[:, None], V[:, :krylov])[:, 0]
 
 
 def _least_squares(H: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,177 @@
+"""What each solver promises beside finding equilibria."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import eqnets as eq
+from eqnets.equilibrium.newton_krylov import gmres
+
+
+def slow_symmetric(n=40, batch=4, dtype=torch.float64, unit=1.0):
+    """Ten modes at 0.98: Picard needs hundreds of steps."""
+    g = torch.Generator().manual_seed(0)
+    Q, _ = torch.linalg.qr(torch.randn(n, n, generator=g, dtype=torch.float64))
+    rates = 0.5 * torch.rand(n, generator=g, dtype=torch.float64)
+    rates[:10] = 0.98
+    W = (Q * rates) @ Q.T
+    x = 0.1 * torch.randn(batch, n, generator=g, dtype=torch.float64)
+    return lambda z: unit * torch.tanh(z / unit @ W.to(dtype) + x.to(dtype)), torch.zeros(batch, n, dtype=dtype)
+
+
+def steps(solver, **kwargs):
+    f, z0 = slow_symmetric(**kwargs)
+    return int(eq.fixed_point(f, z0, solver=solver, max_steps=1000, on_failure="raise").steps.max())
+
+
+def test_acceleration_pays_on_slow_modes():
+    picard = steps(eq.Picard())
+    for solver in (eq.Anderson(), eq.Broyden(), eq.Auto(), eq.Newton(), eq.NewtonKrylov()):
+        assert 2 * steps(solver) < picard
+
+
+@pytest.mark.parametrize("solver", [eq.Anderson(), eq.Broyden(), eq.Auto()])
+def test_acceleration_does_not_depend_on_the_units_of_the_state(solver):
+    f, z0 = slow_symmetric()
+    usual = eq.fixed_point(f, z0, solver=solver, atol=1e-12)
+    for unit in (2.0**-20, 2.0**20):
+        f, z0 = slow_symmetric(unit=unit)
+        sol = eq.fixed_point(f, z0, solver=solver, atol=1e-12 * unit)
+        torch.testing.assert_close(sol.value / unit, usual.value, rtol=1e-9, atol=1e-10)
+        assert (sol.steps - usual.steps).abs().max() <= 2
+
+
+@pytest.mark.parametrize("solver", [eq.Anderson(), eq.Broyden(), eq.Anderson(memory=1), eq.Broyden(memory=1)])
+def test_an_accelerated_contraction_is_not_slower_than_picard_by_more_than_a_restart(solver):
+    g = torch.Generator().manual_seed(3)
+    W = torch.randn(20, 20, generator=g, dtype=torch.float64)
+    W = 0.8 * W / torch.linalg.matrix_norm(W, 2)
+    x = torch.randn(8, 20, generator=g, dtype=torch.float64)
+    z0 = torch.zeros_like(x)
+    picard = eq.fixed_point(lambda z: torch.relu(z @ W + x), z0, solver=eq.Picard(), on_failure="raise")
+    sol = eq.fixed_point(lambda z: torch.relu(z @ W + x), z0, solver=solver, on_failure="raise")
+    assert (sol.steps <= 2 * picard.steps + 10).all()
+
+
+@pytest.mark.parametrize("memory", [1, 2, 3, 7])
+def test_broyden_with_a_full_memory_is_the_textbook_method_over_the_last_pairs(memory):
+    """J is rebuilt from the last pairs, oldest first, by the good Broyden formula."""
+    g = torch.Generator().manual_seed(1)
+    W = torch.randn(6, 6, generator=g, dtype=torch.float64)
+    W = 0.95 * W / torch.linalg.matrix_norm(W, 2)
+    x = torch.randn(1, 6, generator=g, dtype=torch.float64)
+
+    def f(z):
+        return torch.tanh(z @ W + x)
+
+    z, trace = torch.zeros_like(x), []
+    for _ in range(12):
+        trace.append((z[0], f(z)[0]))
+        B = -torch.eye(6, dtype=torch.float64)
+        for (za, fa), (zb, fb) in list(zip(trace, trace[1:], strict=False))[-memory:]:
+            s, y = zb - za, (fb - zb) - (fa - za)
+            B = B + torch.outer(y - B @ s, s) / (s @ s)
+        z = z - torch.linalg.solve(B, (f(z) - z)[0])[None]
+    visited = []
+
+    def spy(z):
+        visited.append(z[0].clone())
+        return f(z)
+
+    eq.fixed_point(spy, torch.zeros_like(x), solver=eq.Broyden(memory=memory, safeguard=1e9), max_steps=12,
+                   rtol=1e-14, atol=1e-15, on_failure="ignore")  # fmt: skip
+    for ours, (theirs, _) in zip(visited, trace, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
+
+
+def test_anderson_is_the_least_squares_mixing():
+    g = torch.Generator().manual_seed(2)
+    W = 0.5 * torch.randn(6, 6, generator=g, dtype=torch.float64) / 6**0.5
+    x = torch.randn(1, 6, generator=g, dtype=torch.float64)
+
+    def f(z):
+        return torch.tanh(z @ W + x)
+
+    z, F, R = torch.zeros_like(x), [], []
+    visited = []
+    for _ in range(7):
+        F.append(f(z)[0])
+        R.append((f(z) - z)[0])
+        visited.append(z[0])
+        dF = torch.stack([b - a for a, b in zip(F, F[1:], strict=False)][-3:], 1) if len(F) > 1 else x.new_zeros(6, 0)
+        dR = torch.stack([b - a for a, b in zip(R, R[1:], strict=False)][-3:], 1) if len(R) > 1 else x.new_zeros(6, 0)
+        gamma = torch.linalg.lstsq(dR, R[-1][:, None]).solution[:, 0] if len(F) > 1 else x.new_zeros(0)
+        z = (F[-1] - dF @ gamma)[None]
+    seen = []
+
+    def spy(z):
+        seen.append(z[0].clone())
+        return f(z)
+
+    eq.fixed_point(spy, torch.zeros_like(x), solver=eq.Anderson(memory=3, safeguard=1e9), max_steps=7, rtol=1e-14, atol=1e-15,
+                   on_failure="ignore")  # fmt: skip
+    torch.testing.assert_close(torch.stack(seen), torch.stack(visited), rtol=1e-5, atol=1e-7)
+
+
+def test_newton_finds_what_iteration_cannot():
+    z0 = torch.zeros(3, 2, dtype=torch.float64)
+    x = torch.tensor([[1.0], [2.0], [-3.0]], dtype=torch.float64)
+
+    def f(z, x):
+        return -4 * z - 0.1 * z**3 + x
+
+    assert not eq.fixed_point(f, z0, x, solver=eq.Picard(), on_failure="ignore").converged.any()
+    for solver in (eq.Newton(), eq.NewtonKrylov(), eq.ScipyRoot(), eq.ScipyRoot("lm"), eq.Auto(), eq.Auto(dense=0)):
+        sol = eq.fixed_point(f, z0, x, solver=solver, on_failure="raise")
+        torch.testing.assert_close(5 * sol.value + 0.1 * sol.value**3, x.expand(3, 2), rtol=1e-7, atol=1e-8)
+
+
+def test_newton_halves_a_step_that_overshoots():
+    """atan: the full Newton step from 3 diverges."""
+    z0 = torch.full((2, 1), 3.0, dtype=torch.float64)
+    z0[1] = 0.1
+    for solver in (eq.Newton(), eq.NewtonKrylov()):
+        sol = eq.fixed_point(lambda z: z - torch.atan(z), z0, solver=solver, on_failure="raise")
+        torch.testing.assert_close(sol.value, torch.zeros_like(z0), rtol=0, atol=1e-8)
+
+
+def test_a_singular_jacobian_is_not_a_crash():
+    z0 = torch.ones(2, 3, dtype=torch.float64)
+    for solver in (eq.Newton(), eq.NewtonKrylov()):
+        sol = eq.fixed_point(lambda z: z + 1, z0, solver=solver, max_steps=50, on_failure="ignore")
+        assert not sol.converged.any() and sol.value.isfinite().all()
+
+
+def test_gmres_solves_every_sample_to_its_own_tolerance():
+    g = torch.Generator().manual_seed(0)
+    A = torch.eye(30, dtype=torch.float64) + 0.3 * torch.randn(5, 30, 30, generator=g, dtype=torch.float64) / 30**0.5
+    b = torch.randn(5, 30, generator=g, dtype=torch.float64)
+    b[3] = 0.0
+    tol = torch.tensor([1e-2, 1e-4, 1e-6, 1e-8, 1e-10], dtype=torch.float64)
+    x = gmres(lambda v: torch.einsum("bij,bj->bi", A, v), b, tol, 20, 10)
+    left = torch.linalg.vector_norm(b - torch.einsum("bij,bj->bi", A, x), dim=1)
+    assert (left <= tol * torch.linalg.vector_norm(b, dim=1)).all() and not x[3].any()
+    exact = gmres(lambda v: torch.einsum("bij,bj->bi", A, v), b, tol * 0 + 1e-13, 30, 2)
+    torch.testing.assert_close(exact, torch.linalg.solve(A, b), rtol=1e-9, atol=1e-10)
+
+
+def test_scipy_is_a_black_box_and_its_evaluations_are_counted():
+    calls = []
+
+    def f(z, x):
+        calls.append(len(z))
+        return torch.tanh(0.5 * z + x)
+
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sol = eq.fixed_point(f, torch.zeros_like(x), x, in_dims=(0,), solver=eq.ScipyRoot(), on_failure="raise")
+    assert set(calls[1:-1]) == {1} and sum(calls[1:-1]) + 2 * 3 >= int(sol.steps.sum()) > 9
+    whole = eq.fixed_point(f, torch.zeros_like(x), x, solver=eq.ScipyRoot(), on_failure="raise")
+    torch.testing.assert_close(whole.value, sol.value, rtol=1e-9, atol=1e-10)
+
+
+def test_a_black_box_cannot_be_unrolled():
+    x = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+    for solver in (eq.ScipyRoot(), eq.Newton(), eq.NewtonKrylov()):
+        with pytest.raises(eq.InputError, match="not differentiable"):
+            eq.fixed_point(lambda z, x: 0.5 * z + x, torch.zeros(1, 2).double(), x, solver=solver, adjoint=eq.Unrolled())
