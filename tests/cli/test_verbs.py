@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -155,3 +156,19 @@ def test_units_that_the_file_does_not_say(eqnets, measured: Path, tmp_path: Path
     eqnets(*words, "--units", "torque=N,torque=Nm").refused("each name once")
     eqnets(*words, "--units", "force=N").refused("force")
     eqnets("check", measured / "train1.csv", *words[2:], "--units", "angle=deg").refused("rad", "deg")
+
+
+def test_an_integrator_is_refused_and_its_rate_is_not(eqnets, tmp_path: Path) -> None:
+    u = torch.randn(600, 1, generator=torch.Generator().manual_seed(0)).double().numpy()
+    path = tmp_path / "drive.csv"
+    np.savetxt(path, np.hstack([u, DT * u.cumsum(axis=0)]), delimiter=",", header="voltage,position [mm]", comments="")
+    words = [path, "--u", "voltage", "--y", "position", "--dt", DT]
+    assert "position: behaves like an integrator" in eqnets("check", *words).out
+    assert "Δposition/Δt: forgets its past" in eqnets("check", *words, "--difference", "position").out
+    fit = ["fit", *words, "--steps", 1, "--nx", 1, "--nv", 2]
+    eqnets(*fit, "-o", tmp_path / "no").refused("position", "integrator", "--difference")
+    assert not (tmp_path / "no").exists()
+    assert eqnets(*fit, "-o", tmp_path / "rate", "--difference", "position").code == 0
+    assert eq.load(tmp_path / "rate").lfr.y_units == ("mm/s",)
+    assert eqnets(*fit, "-o", tmp_path / "yes", "--ignore-integrator").code == 0
+    eqnets(*fit, "-o", tmp_path / "m", "--difference", "speed").refused("speed", "position")

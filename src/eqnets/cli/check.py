@@ -6,6 +6,7 @@ import typer
 
 from eqnets.cli import common
 from eqnets.identification.describe import Description, describe
+from eqnets.identification.integrator import SlowestPole, slowest_poles
 from eqnets.identification.normaliser import Normaliser
 
 
@@ -17,9 +18,10 @@ def check(
     dt: common.SampleTime = None,
     time: common.TimeColumn = None,
     gaps: common.Gaps = "raise",
+    difference: common.Difference = None,
 ) -> None:
     """Say what measured data can support: ranges, saturation, excited band, delays, the share that is linear."""
-    data = common.read_files(files, u, y, dt, time, gaps, units)
+    data = common.read_files(files, u, y, dt, time, gaps, units, difference)
     Normaliser.learn(data)  # a constant channel cannot be used
     found = describe(data)
     _say_records(found)
@@ -37,6 +39,23 @@ def check(
         if channel.saturated:
             at = max(channel.at_minimum, channel.at_maximum)
             typer.echo(f"  {channel.name}: {100 * at:.1f} % of the samples sit on one extreme; it may be saturated")
+    for slowest in slowest_poles(data):
+        _say_guarantee(slowest)
+
+
+def _say_guarantee(slowest: SlowestPole) -> None:
+    """Which guarantee the records can support, by the slowest pole of each output."""
+    name, tau = slowest.output, slowest.time_constant
+    if slowest.pole is None:
+        typer.echo(f"  {name}: too short to tell whether it forgets its past")
+    elif slowest.integrates:
+        typer.echo(
+            f"  {name}: behaves like an integrator (time constant of {tau:.3g} s or more): no contracting or Lipschitz "
+            f"model fits; its rate of change may have one, see --difference {name}"
+        )
+    else:
+        words = "within a sample" if tau is None else f"with a time constant of about {tau:.3g} s"
+        typer.echo(f"  {name}: forgets its past {words}: contracting and Lipschitz models are possible")
 
 
 def _say_records(found: Description) -> None:

@@ -33,6 +33,10 @@ Units = Annotated[
     ),
 ]
 TimeColumn = Annotated[str | None, typer.Option("--time", metavar="COL", help="Column that holds the time.")]
+Difference = Annotated[
+    list[str] | None,
+    typer.Option("--difference", metavar="NAMES", help="Outputs to replace by their rates of change, for integrators."),
+]
 Gaps = Annotated[str, typer.Option("--gaps", metavar="raise|split", help="At a gap: refuse, or make separate records.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
 Initial = Annotated[
@@ -75,7 +79,7 @@ def units_of(lists: list[str] | None) -> dict[str, str]:
 
 def read_files(
     files: list[str], u: list[str] | None, y: list[str] | None, dt: float | None, clock: str | None, gaps: str,
-    units: list[str] | None = None,
+    units: list[str] | None = None, difference: list[str] | None = None,
 ) -> Data:  # fmt: skip
     """Read the files of a command line.
 
@@ -87,11 +91,13 @@ def read_files(
         clock: name of the time column.
         gaps: "raise" or "split".
         units: comma lists of NAME=UNIT.
+        difference: comma lists of outputs to replace by their rates of change.
 
     Returns:
         The data.
     """
-    return read(files, u=names(u), y=names(y), dt=dt, time=clock, gaps=gaps, units=units_of(units))
+    data = read(files, u=names(u), y=names(y), dt=dt, time=clock, gaps=gaps, units=units_of(units))
+    return data.difference(*names(difference)) if difference else data
 
 
 def like_model(fit: Fit, files: list[str], u: list[str] | None, y: list[str] | None, **options: Any) -> Data:

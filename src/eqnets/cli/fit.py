@@ -36,6 +36,7 @@ def fit(
     dt: common.SampleTime = None,
     time: common.TimeColumn = None,
     gaps: common.Gaps = "raise",
+    difference: common.Difference = None,
     nx: Annotated[int | None, typer.Option("--nx", min=1, help="Number of states; chosen if left out.")] = None,
     nv: Annotated[int | None, typer.Option("--nv", min=0, help="Number of neurons; chosen if left out.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
@@ -46,6 +47,9 @@ def fit(
     y_scale: Annotated[
         str | None, typer.Option("--y-scale", metavar="A,B,…", help="One size per output, for lipschitz:GAMMA.")
     ] = None,
+    ignore_integrator: Annotated[
+        bool, typer.Option("--ignore-integrator", help="Fit although an output seems to integrate its inputs.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in DIR.")] = False,
     force: common.Force = False,
 ) -> None:
@@ -56,7 +60,7 @@ def fit(
     claim = common.claim(guarantee, u_scale, y_scale)
     if not isinstance(claim, Guarantee):
         raise InputError(f"'{guarantee}' cannot be fitted in this version; write contracting or lipschitz:GAMMA.")
-    data = common.read_files(files, u, y, dt, time, gaps, units)
+    data = common.read_files(files, u, y, dt, time, gaps, units, difference)
     claim.for_system(Labels(1, data.nu, data.ny, data.dt, data.u_names, data.y_names, data.u_units, data.y_units))
     options = {
         "nx": nx,
@@ -65,6 +69,7 @@ def fit(
         "minutes": 5.0 if minutes is None else minutes,
         "seed": seed,
         "val": val,
+        "integrator": "ignore" if ignore_integrator else "refuse",
     }
     keeper = Checkpoint(folder, _fingerprint(data, claim) | options, resume)
     if resume and not _started(folder):

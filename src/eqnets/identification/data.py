@@ -171,6 +171,34 @@ class Data:
             y_units=tuple(self.y_units[i] for i in yi),
         )
 
+    def difference(self, *outputs: str) -> Data:
+        """The named outputs replaced by their rates of change (y_{t+1} − y_t)/dt; records lose their last sample.
+
+        What integrates its input (a position) cannot be contracting, its rate (a velocity) can. The output is
+        y_0 + dt·(the rates' running sum); that sum is covered by no certificate of the rate's model.
+
+        Args:
+            outputs: names.
+
+        Returns:
+            The data, with outputs named `Δname/Δt` in their unit per second.
+
+        Raises:
+            DataError: there is no such output, or none is named.
+        """
+        if not outputs:
+            raise DataError(f"name the outputs to replace by their rates; there is {', '.join(self.y_names)}.")
+        chosen = _positions(outputs, self.y_names, "output")
+        records = []
+        for record in self.records:
+            y = record.y[:-1].copy()
+            y[:, chosen] = (record.y[1:, chosen] - record.y[:-1, chosen]) / self.dt
+            records.append(Record(record.u[:-1], y, record.name))
+        names, units = list(self.y_names), list(self.y_units)
+        for i in chosen:
+            names[i], units[i] = f"Δ{names[i]}/Δt", f"{units[i]}/s" if units[i] else ""
+        return replace(self, records=tuple(records), y_names=tuple(names), y_units=tuple(units))
+
     def join(self, *others: Data | Iterable[Data]) -> Data:
         """These records and those of the others, as one.
 

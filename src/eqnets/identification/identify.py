@@ -18,6 +18,7 @@ from eqnets.identification.fit import Fit
 from eqnets.identification.guarantee import Guarantee
 from eqnets.identification.identified import Identified
 from eqnets.identification.initial_state import Prior
+from eqnets.identification.integrator import slowest_poles
 from eqnets.identification.moments import moments
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import LONG
@@ -43,6 +44,7 @@ def identify(
     restarts: int | None = None,
     refit: bool | None = None,
     learning_rate: float | None = None,
+    integrator: str = "refuse",
     dt: float | None = None,
     progress: Progress | None = None,
     keeper: Keeper | None = None,
@@ -68,6 +70,8 @@ def identify(
         refit: train the chosen start once more, on the heads and the tails together, for as many steps as were best;
             its certificate is its own, its validation error is that of the choice. None: for short records.
         learning_rate: of Adam; None is 3e-3 for short records, 5e-4 for long ones.
+        integrator: "refuse" to fit a model that forgets to an output that integrates its inputs (by a test, see
+            `integrator`), or "ignore" the test.
         dt: the sample time in seconds, for pairs of arrays.
         progress: called with events (phase, step, steps, seconds, eta_seconds, train_loss, val_rmse).
         keeper: stores and gives checkpoints; see `eqnets.identification.files.checkpoint.Checkpoint`.
@@ -77,7 +81,7 @@ def identify(
         guarantee could not be proved for the trained numbers.
 
     Raises:
-        InputError: an option is out of range.
+        InputError: an option is out of range, or an output integrates.
     """
     began = time.monotonic()
     guarantee = Contracting() if guarantee is None else guarantee
@@ -88,9 +92,13 @@ def identify(
             raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
     if not (minutes > 0 and math.isfinite(minutes)):
         raise InputError(f"minutes must be a positive number; got {minutes!r}.")
+    if integrator not in ("refuse", "ignore"):
+        raise InputError(f"integrator is 'refuse' or 'ignore', not {integrator!r}.")
     if not isinstance(data, Data):
         data = read(data, dt=dt)
     parts = _Parts.of(data, val, guarantee)
+    if integrator == "refuse":
+        _refuse_integrators(data)
     long = sum(parts.ends) > LONG
     plan = Plan(
         guarantee=guarantee, normaliser=parts.normaliser, nx=nx, nv=nv if nv is not None else (60 if long else 20),
@@ -122,6 +130,19 @@ def identify(
             "seconds": time.monotonic() - began,
         },
     )  # fmt: skip
+
+
+def _refuse_integrators(data: Data) -> None:
+    """Raise where no model that forgets its past can fit, before any time is spent on it."""
+    for slowest in slowest_poles(data):
+        if slowest.integrates:
+            raise InputError(
+                f"output '{slowest.output}' behaves like an integrator: its first-order model has a time constant of "
+                f"{slowest.time_constant:.3g} s, the longest that these records can show, while every guarantee makes "
+                f"a model that forgets. Fit its rate of change instead (data.difference('{slowest.output}'), or "
+                f"--difference {slowest.output}) and integrate the result, which no certificate covers; or overrule "
+                "the test (integrator='ignore', or --ignore-integrator)."
+            )
 
 
 @dataclass(frozen=True, eq=False)
