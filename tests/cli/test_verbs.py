@@ -172,3 +172,27 @@ def test_an_integrator_is_refused_and_its_rate_is_not(eqnets, tmp_path: Path) ->
     assert eq.load(tmp_path / "rate").lfr.y_units == ("mm/s",)
     assert eqnets(*fit, "-o", tmp_path / "yes", "--ignore-integrator").code == 0
     eqnets(*fit, "-o", tmp_path / "m", "--difference", "speed").refused("speed", "position")
+
+
+def test_a_rate_is_scored_as_a_rate_and_as_what_it_integrates_to(eqnets, tmp_path: Path) -> None:
+    """v⁺ = 0.7 v + u, position = Δt Σ v."""
+    u = torch.randn(500, generator=torch.Generator().manual_seed(0)).double().numpy()
+    v = np.zeros(500)
+    for t in range(499):
+        v[t + 1] = 0.7 * v[t] + u[t]
+    position = np.concatenate([[0.0], DT * np.cumsum(v)[:-1]])
+    path = tmp_path / "drive.csv"
+    np.savetxt(path, np.stack([u, position], 1), delimiter=",", header="voltage [V],position [mm]", comments="")
+    fit = ["fit", path, "--u", "voltage", "--y", "position", "--dt", DT, "--difference", "position"]
+    assert eqnets(*fit, "--steps", 0, "--nx", 1, "--nv", 2, "-o", tmp_path / "m").code == 0
+    shown = eqnets("test", tmp_path / "m", path)
+    assert shown.code == 0, shown.err
+    rows = re.findall(r" linear model +([\d.e-]+)  (\S+)", shown.out)
+    linear = eq.load(tmp_path / "m").linear
+    rate = linear.simulate(u[:-1, None], np.diff(position)[:50, None] / DT)[:, 0]
+    e = position[50] + DT * np.concatenate([[0.0], np.cumsum(rate[50:])]) - position[50:]
+    expected = {"mm/s": np.sqrt(np.mean((rate[50:] - v[50:-1]) ** 2)), "mm": np.sqrt(np.mean(e**2))}
+    assert {unit: float(rmse) for rmse, unit in rows} == pytest.approx(expected, rel=1e-3)
+    assert "no certificate covers" in shown.out
+    page = tmp_path / "page.html"
+    assert eqnets("report", tmp_path / "m", path, "-o", page).code == 0

@@ -18,6 +18,7 @@ from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.fit import Fit
 from eqnets.identification.metrics import Score
+from eqnets.identification.rates import base_names, is_rate
 from eqnets.identification.readers import read
 
 Files = Annotated[
@@ -111,7 +112,7 @@ def like_model(fit: Fit, files: list[str], u: list[str] | None, y: list[str] | N
         **options: dt, clock and gaps; where neither dt nor clock is given, the model's sample time is taken.
 
     Returns:
-        The data, under the model's names.
+        The data, under the model's names; where the model has the rate of an output, its rate.
 
     Raises:
         InputError: a wrong number of names.
@@ -123,7 +124,10 @@ def like_model(fit: Fit, files: list[str], u: list[str] | None, y: list[str] | N
             raise InputError(f"{flag} names {len(given)} columns, the model has {len(own)}: {', '.join(own)}.")
     if options["dt"] is None and options["clock"] is None:
         options["dt"] = lfr.dt
-    data = read_files(files, names(u) or own_u, names(y) or own_y, **options)
+    measured = names(y) or list(base_names(tuple(own_y)))
+    data = read_files(files, names(u) or own_u, measured, **options)
+    rates = [name for name, own in zip(measured, own_y, strict=True) if is_rate(own)]
+    data = data.difference(*rates) if rates else data
     return replace(data, u_names=tuple(own_u), y_names=tuple(own_y))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from eqnets.cli import common
 from eqnets.identification.files.load import load
+from eqnets.identification.rates import base_names, integrated_score, is_rate
 
 
 def test(
@@ -27,6 +28,27 @@ def test(
     own, linear = fit.score(data, n_init=n_init), fit.linear.score(data, n_init=n_init)
     outputs, units = list(data.y_names), list(fit.lfr.y_units or ("",) * data.ny)
     common.say_scores(f"test on {', '.join(s.file for s in data.sources)}", own, linear, outputs, units)
+    rates = [is_rate(name) for name in outputs]
+    if any(rates):
+        raw = common.read_files(
+            files,
+            common.names(u) or fit.lfr.u_names,
+            common.names(y) or base_names(data.y_names),
+            fit.lfr.dt if dt is None and time is None else dt,
+            time,
+            gaps,
+        )
+        typer.echo("")
+        sums = [
+            integrated_score(raw, [m.simulate(r.u, r.y[:n_init]) for r in data.records], rates, n_init)
+            for m in (fit, fit.linear)
+        ]
+        common.say_scores(
+            "rates integrated from the last initial sample, which no certificate covers",
+            *sums,
+            list(raw.y_names),
+            list(raw.y_units),
+        )
     if len(own.records) > 1:
         typer.echo("\n  RMSE by record")
         for mine, theirs in zip(own.records, linear.records, strict=True):
