@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from eqnets.identification.data import Data
     from eqnets.identification.files.load import load
     from eqnets.identification.fit import Fit
+    from eqnets.identification.grey_box import GreyBox
     from eqnets.identification.identify import identify
     from eqnets.identification.metrics import Score
     from eqnets.identification.readers import read
@@ -106,6 +107,7 @@ __all__ = [
     # identification and reporting
     "Data",
     "Fit",
+    "GreyBox",
     "Record",
     "Score",
     "identify",
@@ -126,6 +128,7 @@ __all__ = [
 _IDENTIFY = {
     "Data": "eqnets.identification.data",
     "Fit": "eqnets.identification.fit",
+    "GreyBox": "eqnets.identification.grey_box",
     "Record": "eqnets.identification.record",
     "Score": "eqnets.identification.metrics",
     "identify": "eqnets.identification.identify",
