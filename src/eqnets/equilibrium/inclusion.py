@@ -1,0 +1,311 @@
+"""What a splitting sees: 0 ∈ (I − W) z − b + ∂f(z), that is z = σ(W z + b) with σ = prox_f, and its derivatives.
+
+An operator has apply, adjoint and resolvent; a σ has value, derivative and prox with step α. The tangent equation
+w = JW w + t and the adjoint y = WᵀJ y + g, J = diag σ'(Wz + b), are inclusions again: with s = JWw or s = Jy they read
+s = J(W s + W t) and s = J(Wᵀ s + g), where the prox with step α of the linear map J is x ↦ J x/(J + α(1 − J)). So one
+algorithm, with one factor, solves all three. Source: Winston & Kolter, "Monotone operator equilibrium networks",
+NeurIPS 2020, theorem 2; the division-free prox of J is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from eqnets.equilibrium.maps import Map
+
+
+class Resolvent(Protocol):
+    """V = (I + α(I − W))⁻¹ on rows (batch, n)."""
+
+    def apply(self, z: Tensor, /) -> Tensor:
+        """V z."""
+        ...
+
+    def adjoint(self, z: Tensor, /) -> Tensor:
+        """Vᵀ z."""
+        ...
+
+
+class Operator(Protocol):
+    """A linear W on rows (batch, n)."""
+
+    def apply(self, z: Tensor, /) -> Tensor:
+        """W z."""
+        ...
+
+    def adjoint(self, z: Tensor, /) -> Tensor:
+        """Wᵀ z."""
+        ...
+
+    def resolvent(self, alpha: float, /) -> Resolvent:
+        """V for a step α."""
+        ...
+
+
+class Proximal(Protocol):
+    """An elementwise σ with slopes in [0, 1]."""
+
+    def value(self, v: Tensor, /) -> Tensor:
+        """σ(v)."""
+        ...
+
+    def derivative(self, v: Tensor, /) -> Tensor:
+        """σ'(v)."""
+        ...
+
+    def prox(self, x: Tensor, alpha: float, /) -> Tensor:
+        """σ(y) for the y with α y + (1 − α) σ(y) = x."""
+        ...
+
+
+class Diagonal:
+    """The linear σ(v) = J v.
+
+    Args:
+        J: (batch, n), in [0, 1].
+    """
+
+    def __init__(self, J: Tensor) -> None:
+        self.J = J
+        self._kept: tuple[float, Tensor] | None = None
+
+    def value(self, v: Tensor) -> Tensor:
+        """J v."""
+        return self.J * v
+
+    def derivative(self, v: Tensor) -> Tensor:
+        """J."""
+        del v
+        return self.J
+
+    def prox(self, x: Tensor, alpha: float) -> Tensor:
+        """J x/(J + α(1 − J)), without a division by J."""
+        if self._kept is None or self._kept[0] != alpha:
+            self._kept = alpha, self.J / (self.J + alpha * (1 - self.J))
+        return self._kept[1] * x
+
+
+class Factored:
+    """An operator, the constants of I − W, and the resolvents that have been asked for: each factorised once.
+
+    Args:
+        operator: W, without a graph.
+        margin: m > 0, a lower bound of the symmetric part of I − W, in the coordinates of `geometry`.
+        geometry: an operator similar to W, in whose coordinates I − W is monotone; None: W itself.
+        takes: whether the operator acts on each row alike, so that rows can be dropped.
+    """
+
+    def __init__(
+        self, operator: Operator, margin: float, geometry: Operator | None = None, takes: bool = True
+    ) -> None:  # fmt: skip
+        self.operator, self.margin, self.takes = operator, margin, takes
+        self.geometry = operator if geometry is None else geometry
+        self._resolvents: dict[float, Resolvent] = {}
+        self._lipschitz: float | None = None
+
+    def resolvent(self, alpha: float) -> Resolvent:
+        """V for a step.
+
+        Args:
+            alpha: α > 0.
+
+        Returns:
+            The resolvent, the same object at every call.
+        """
+        if alpha not in self._resolvents:
+            with torch.no_grad():
+                self._resolvents[alpha] = self.operator.resolvent(alpha)
+        return self._resolvents[alpha]
+
+    def lipschitz(self, like: Tensor) -> float:
+        """L ≈ ‖I − W‖₂ by power iteration, a little too small: it decides the step, and nothing that is claimed.
+
+        Args:
+            like: (batch, n), for the size, dtype and device.
+
+        Returns:
+            L, at least m.
+        """
+        if self._lipschitz is None:
+            n = like.shape[1]
+            x = torch.arange(1, n + 1, dtype=like.dtype, device=like.device).square().cos()[None]  # generic, not random
+            with torch.no_grad():
+                for _ in range(12):
+                    y = x - self.geometry.apply(x)
+                    x = torch.nn.functional.normalize(y - self.geometry.adjoint(y))
+                self._lipschitz = max(float(torch.linalg.vector_norm(x - self.geometry.apply(x))), self.margin)
+        return self._lipschitz
+
+
+class Inclusion(Map):
+    """z = σ(W z + b).
+
+    A splitting evaluates the map where it already knows the value; it leaves the pair in `known`, and the loop's
+    evaluation costs nothing.
+
+    Args:
+        factored: W.
+        sigma: σ.
+        bias: b, (batch, n).
+        transposed: whether Wᵀ stands in place of W.
+    """
+
+    def __init__(self, factored: Factored, sigma: Proximal, bias: Tensor, transposed: bool = False) -> None:
+        super().__init__(lambda z: self.sigma.value(self.argument(z)), (), ())
+        self.factored, self.sigma, self.bias, self.transposed = factored, sigma, bias, transposed
+        operator = factored.operator
+        self.product: Callable[[Tensor], Tensor] = operator.adjoint if transposed else operator.apply
+        self.known: tuple[Tensor, Tensor] | None = None
+
+    def argument(self, s: Tensor) -> Tensor:
+        """The argument W s + b of σ."""
+        return self.product(s) + self.bias
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """The value σ(W z + b), from `known` where a splitting left it."""
+        if self.known is not None and self.known[0] is z:
+            return self.known[1]
+        return self.evaluate(z)
+
+    def evaluate(self, z: Tensor) -> Tensor:
+        """The right-hand side at z."""
+        return self.sigma.value(self.argument(z))
+
+    def enter(self, z: Tensor) -> Tensor:
+        """The s that belongs to an iterate z."""
+        return z
+
+    def show(self, s: Tensor, v: Tensor) -> Tensor:
+        """The iterate that belongs to s, with its value noted in `known`.
+
+        Args:
+            s: (batch, n).
+            v: W s + b, however it was found.
+
+        Returns:
+            (batch, n).
+        """
+        self.known = s, self.sigma.value(v)
+        return s
+
+    def resolvent(self, alpha: float) -> Callable[[Tensor], Tensor]:
+        """The product with V, or with Vᵀ where this is a transposed equation."""
+        found = self.factored.resolvent(alpha)
+        return found.adjoint if self.transposed else found.apply
+
+    @property
+    def can_take(self) -> bool:
+        """Whether `take` is possible."""
+        return self.factored.takes
+
+    def take(self, rows: Tensor) -> Inclusion:
+        """The same inclusion for some of the samples."""
+        return Inclusion(self.factored, self.sigma, self.bias[rows], self.transposed)
+
+    def slope(self, z: Tensor) -> Diagonal:
+        """J = diag σ'(W z + b) at a solution z."""
+        return Diagonal(self.sigma.derivative(self.argument(z)))
+
+
+class Tangent(Inclusion):
+    """w = J W w + t, with s = w − t.
+
+    Args:
+        factored: W.
+        sigma: J.
+        t: (batch, n).
+    """
+
+    def __init__(self, factored: Factored, sigma: Diagonal, t: Tensor) -> None:
+        super().__init__(factored, sigma, factored.operator.apply(t))
+        self.t = t
+
+    def evaluate(self, z: Tensor) -> Tensor:
+        """J W w + t."""
+        return self.sigma.value(self.product(z)) + self.t
+
+    def enter(self, z: Tensor) -> Tensor:
+        """The inner variable s = w − t."""
+        return z - self.t
+
+    def show(self, s: Tensor, v: Tensor) -> Tensor:
+        """The iterate w = s + t."""
+        w = s + self.t
+        self.known = w, self.sigma.value(v) + self.t
+        return w
+
+    def take(self, rows: Tensor) -> Tangent:
+        """The same equation for some of the samples."""
+        return Tangent(self.factored, Diagonal(self.sigma.derivative(self.t)[rows]), self.t[rows])
+
+
+class Cotangent(Inclusion):
+    """y = Wᵀ J y + g, with s = J y. Its residual is that of s, J(Wᵀs + g) − s, because WᵀJ y costs a product more.
+
+    Args:
+        factored: W.
+        sigma: J.
+        g: (batch, n).
+    """
+
+    def __init__(self, factored: Factored, sigma: Diagonal, g: Tensor) -> None:
+        super().__init__(factored, sigma, g, transposed=True)
+
+    def evaluate(self, z: Tensor) -> Tensor:
+        """Wᵀ J y + g."""
+        return self.argument(self.sigma.value(z))
+
+    def enter(self, z: Tensor) -> Tensor:
+        """The inner variable s = J y."""
+        return self.sigma.value(z)
+
+    def show(self, s: Tensor, v: Tensor) -> Tensor:
+        """The pair with the value y = Wᵀs + g, and the residual of s."""
+        y = v - (self.sigma.value(v) - s)
+        self.known = y, v
+        return y
+
+    def take(self, rows: Tensor) -> Cotangent:
+        """The same equation for some of the samples."""
+        return Cotangent(self.factored, Diagonal(self.sigma.derivative(self.bias)[rows]), self.bias[rows])
+
+
+class Memory:
+    """The factored operator of the last weights, recognised by their values: no update can escape it.
+
+    Version counters would miss writes through `.data`; comparing values costs nothing beside a factorisation. A copy
+    (deepcopy, pickle) starts empty.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Tensor, ...], Factored] | None = None
+
+    def recall(self, factor: Callable[..., Factored], weights: Sequence[Tensor]) -> Factored:
+        """The factored operator of the given weights.
+
+        Args:
+            factor: makes it from weights without a graph.
+            weights: plain tensors.
+
+        Returns:
+            The remembered one where the weights are equal, dtype and device included, else a new one.
+        """
+        last = self._last
+        if last is not None and all(map(_same, last[0], weights)):
+            return last[1]
+        with torch.no_grad():
+            kept = tuple(t.detach().clone() for t in weights)
+            found = factor(*kept)
+        self._last = kept, found
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Memory, ()
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)

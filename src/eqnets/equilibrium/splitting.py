@@ -1,0 +1,151 @@
+"""Operator splitting for z = σ(W z + b): forward–backward, Peaceman–Rachford, Douglas–Rachford.
+
+Every step knows σ(Wz + b) at its iterate without a further product: forward–backward needs Wz + b anyway, and after the
+resolvent h = V(r + αb) the argument is W h + b = h + (h − r)/α. The reported residual is that of the equilibrium, not
+the size of a step, which depends on α. Source: Ryu & Boyd, "Primer on monotone operator methods", 2016; Winston &
+Kolter, NeurIPS 2020, algorithms 1 and 2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from eqnets.equilibrium.inclusion import Inclusion
+from eqnets.equilibrium.maps import Map
+from eqnets.equilibrium.solver import Point, Solver, check_number
+
+
+@dataclass(frozen=True)
+class Splitting(Solver):
+    """Base of the splittings.
+
+    Args:
+        alpha: the step α; None: chosen from the margin m and the norm L of I − W, once per solve.
+
+    Raises:
+        InputError: alpha is no positive number.
+    """  # noqa: DOC502
+
+    alpha: float | None = None
+
+    patience: ClassVar[int] = 10**9  # convergence is proved, though the residual need not fall at every step
+    unrollable: ClassVar[bool] = False
+    needs_inclusion: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None:
+            check_number(self, "alpha", 0.0, math.inf, open_low=True)
+
+    def chosen(self, m: float, L: float) -> float:
+        """The step for given constants: 1/√(mL) within [1/L, 1]."""
+        return min(1.0, max(1 / L, 1 / math.sqrt(max(m, 1e-12) * L)))
+
+    def start(self, map: Map, point: Point) -> dict[str, Any]:
+        """The step, and u = (1 − α) s + α (W s + b), whose prox is the start s where that is the solution.
+
+        Args:
+            map: the inclusion.
+            point: the start, evaluated.
+
+        Returns:
+            The state.
+
+        Raises:
+            TypeError: the map is no inclusion.
+        """
+        if not isinstance(map, Inclusion):
+            raise TypeError(
+                f"{type(self).__name__} splits an inclusion (an operator and a prox), and cannot solve for a bare f; "
+                "use a model that is an inclusion, such as MonotoneDEQ, or solver=Auto()."
+            )
+        factored = map.factored
+        alpha = self.alpha or self.chosen(factored.margin, factored.lipschitz(point.z))
+        s = map.enter(point.z)
+        return {"alpha": alpha, "u": torch.lerp(s, map.argument(s), alpha)}
+
+
+@dataclass(frozen=True)
+class ForwardBackward(Splitting):
+    """s⁺ = prox^α((1 − α) s + α (W s + b)). Converges for α < 2m/L², at best at the rate √(1 − m²/L²).
+
+    Args:
+        alpha: the step; None: m/L², the best.
+
+    Raises:
+        InputError: alpha is no positive number.
+    """  # noqa: DOC502
+
+    def chosen(self, m: float, L: float) -> float:
+        """The step m/L²."""
+        return m / L**2
+
+    def step(self, map: Map, point: Point, state: dict[str, Any]) -> Tensor:
+        """The next iterate.
+
+        Args:
+            map: the inclusion.
+            point: not used.
+            state: α and u, the argument of the prox.
+
+        Returns:
+            (batch, n).
+        """
+        del point
+        assert isinstance(map, Inclusion)
+        s = map.sigma.prox(state["u"], state["alpha"])
+        v = map.argument(s)
+        state["u"] = torch.lerp(s, v, state["alpha"])
+        return map.show(s, v)
+
+
+@dataclass(frozen=True)
+class PeacemanRachford(Splitting):
+    """s = prox^α(u), h = V(2s − u + αb), u⁺ = u + 2(h − s). Converges for every α > 0 where m > 0.
+
+    Args:
+        alpha: the step; None: 1/√(mL) within [1/L, 1].
+
+    Raises:
+        InputError: alpha is no positive number.
+    """  # noqa: DOC502
+
+    relaxation: ClassVar[float] = 2.0
+
+    def step(self, map: Map, point: Point, state: dict[str, Any]) -> Tensor:
+        """The next iterate, h.
+
+        Args:
+            map: the inclusion.
+            point: not used.
+            state: α and u.
+
+        Returns:
+            (batch, n).
+        """
+        del point
+        assert isinstance(map, Inclusion)
+        alpha, u = state["alpha"], state["u"]
+        s = map.sigma.prox(u, alpha)
+        r = 2 * s - u
+        h = map.resolvent(alpha)(torch.add(r, map.bias, alpha=alpha))
+        state["u"] = torch.add(u, h - s, alpha=self.relaxation)
+        return map.show(h, torch.add(h, h - r, alpha=1 / alpha))
+
+
+@dataclass(frozen=True)
+class DouglasRachford(PeacemanRachford):
+    """Peaceman–Rachford averaged with the identity, u⁺ = u + (h − s): slower, and converges even at m = 0.
+
+    Args:
+        alpha: the step; None: 1/√(mL) within [1/L, 1].
+
+    Raises:
+        InputError: alpha is no positive number.
+    """  # noqa: DOC502
+
+    relaxation: ClassVar[float] = 1.0

@@ -1,0 +1,196 @@
+"""The verb for inclusions: the zero of a monotone operator, with derivatives by the adjoint code of every fixed point.
+
+The equations of `transforms` (the value, its adjoint, its tangent, and theirs) are used with explicit inputs, the bias
+and the weights, under plain autograd and torch.func alike. Here each of them also knows that it is an inclusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
+from eqnets.equilibrium.failure import check_policy
+from eqnets.equilibrium.inclusion import Cotangent, Diagonal, Factored, Inclusion, Proximal, Resolvent, Tangent
+from eqnets.equilibrium.maps import Map
+from eqnets.equilibrium.problem import How
+from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics
+from eqnets.equilibrium.solver import Solver
+from eqnets.equilibrium.tolerance import tolerance
+from eqnets.equilibrium.transforms import Equation, Linear, Pulled, Pushed, Root, _Solve
+from eqnets.equilibrium.truncated import truncated
+from eqnets.errors import InputError
+
+
+def zero(
+    build: Callable[..., Any], sigma: Proximal, bias: Tensor, weights: Sequence[Tensor],
+    factor: Callable[..., Factored], *, z0: Tensor | None = None, solver: Solver, adjoint: Adjoint,
+    rtol: float | None = None, atol: float | None = None, max_steps: int = 1000, on_failure: str = "warn",
+) -> tuple[Solution, Factored | None]:  # fmt: skip
+    """Find z = σ(W z + b) for every sample, with derivatives of every order with respect to b and the weights of W.
+
+    Args:
+        build: weights → operator, differentiable.
+        sigma: σ.
+        bias: b, (batch, n).
+        weights: of the operator, real tensors.
+        factor: plain weights → the factored operator.
+        z0: the start, (batch, n); None: zero. The equilibrium does not depend on it.
+        solver: of the equilibrium; a splitting, or any other.
+        adjoint: how to differentiate; a splitting inside Implicit uses the same factor, transposed.
+        rtol: relative tolerance; None: as for `fixed_point`.
+        atol: absolute tolerance; None: as for `fixed_point`.
+        max_steps: the most steps for a sample.
+        on_failure: "warn", "raise" or "ignore"; for the backward solve too.
+
+    Returns:
+        The solution, and the factored operator (None under torch.func transforms).
+
+    Raises:
+        InputError: an unknown option, or Unrolled, whose steps would go through a prox that is solved for.
+    """
+    check_policy(on_failure)
+    if isinstance(adjoint, Unrolled):
+        raise InputError(
+            "Unrolled() does not differentiate the steps of a splitting; use Implicit(), which is exact, or Phantom(k)."
+        )
+    how = How(solver, tolerance(rtol, atol, bias.dtype), max_steps, on_failure, 1)
+    back = how.of_adjoint(adjoint) if isinstance(adjoint, Implicit) else None
+    record = AdjointRecord(type(adjoint).__name__, adjoint.exact)
+    inputs = [bias, *weights]
+
+    def function(z: Tensor, bias: Tensor, *weights: Tensor) -> Tensor:
+        return sigma.value(build(*weights).apply(z) + bias)
+
+    start = torch.zeros_like(bias) if z0 is None else z0.detach()
+    equation = Zero(function, how, back, None, sigma, lambda b: b, factor)
+    z, status, residual, steps = _Solve.apply(equation, start, *inputs)  # type: ignore[misc]
+    if back is None:
+        z = truncated(Map(function, inputs, None), z, *adjoint.truncation())
+    plain = not torch._C._are_functorch_transforms_active()
+    return Solution(z, Statistics(status, residual, steps), record), factor(*weights) if plain else None
+
+
+class Structured:
+    """An equation that hands its structure on to its derivatives, where a splitting will solve them."""
+
+    back: How | None
+
+    def pulled(self) -> Equation:
+        """The adjoint equation."""
+        return (ZeroPulled if self.back and self.back.solver.needs_inclusion else Pulled).of(self)  # type: ignore[arg-type]
+
+    def pushed(self) -> Equation:
+        """The tangent equation."""
+        return (ZeroPushed if self.back and self.back.solver.needs_inclusion else Pushed).of(self)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Zero(Structured, Root):
+    """z = σ(W z + b), with inputs b and the weights.
+
+    Args:
+        sigma: σ.
+        rows: b as rows (batch, n).
+        factor: weights → factored operator.
+    """
+
+    sigma: Proximal = field(default=None)  # type: ignore[assignment]
+    rows: Callable[[Tensor], Tensor] = field(default=None)  # type: ignore[assignment]
+    factor: Callable[..., Factored] = field(default=None)  # type: ignore[assignment]
+
+    root = property(lambda self: self)
+    transposed = False
+
+    def map(self, inputs: tuple[Tensor, ...]) -> Inclusion:
+        """The inclusion, on plain tensors."""
+        bias, *weights = inputs
+        return Inclusion(self.factor(*weights), self.sigma, self.rows(bias))
+
+    def many(self, count: int, dims: tuple[int | None, ...], randomness: str) -> Equation:
+        """The same for `count` times the batch: one operator for all where the weights are not mapped over."""
+        whole = Root.many(self, count, dims, randomness)
+        at, *where = dims
+
+        def rows(bias: Tensor) -> Tensor:
+            if at is None:
+                return self.rows(bias).repeat(count, 1)
+            return torch.cat([self.rows(b) for b in bias.unbind(at)])
+
+        def factor(*weights: Tensor) -> Factored:
+            if all(d is None for d in where):
+                return self.factor(*weights)
+            pick = [[t] * count if d is None else t.unbind(d) for t, d in zip(weights, where, strict=True)]
+            return stacked([self.factor(*some) for some in zip(*pick, strict=True)])
+
+        return replace(whole, rows=rows, factor=factor)
+
+
+class _Derived(Structured, Linear):
+    """An equation of a derivative: s = J(W s + …) or its transpose, at the root's solution."""
+
+    @property
+    def root(self) -> Zero:
+        """The equation whose derivative this is, of whatever order."""
+        return self.base.root  # type: ignore[attr-defined]
+
+    def map(self, inputs: tuple[Tensor, ...]) -> Map:
+        """The inclusion; the root's solution is the last of the states."""
+        root = self.root.map(inputs[self.states :])
+        J = root.slope(inputs[self.states - 1])
+        return (Cotangent if self.transposed else Tangent)(root.factored, J, inputs[0])
+
+    @property
+    def transposed(self) -> bool:
+        """Whether Wᵀ stands in the equation."""
+        return self.base.transposed  # type: ignore[attr-defined]
+
+
+class ZeroPushed(_Derived, Pushed):
+    """w = M w + t, for the M of the base."""
+
+
+class ZeroPulled(_Derived, Pulled):
+    """u = Mᵀ u + g, for the M of the base."""
+
+    @property
+    def transposed(self) -> bool:
+        """The other way round than the base."""
+        return not self.base.transposed  # type: ignore[attr-defined]
+
+
+class Stack:
+    """Several operators, each for its share of the rows.
+
+    Args:
+        parts: operators or resolvents.
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = parts
+
+    def apply(self, z: Tensor) -> Tensor:
+        """Each part on its rows."""
+        return torch.cat([p.apply(t) for p, t in zip(self.parts, z.chunk(len(self.parts)), strict=True)])
+
+    def adjoint(self, z: Tensor) -> Tensor:
+        """The adjoint of each part on its rows."""
+        return torch.cat([p.adjoint(t) for p, t in zip(self.parts, z.chunk(len(self.parts)), strict=True)])
+
+    def resolvent(self, alpha: float) -> Resolvent:
+        """The resolvent of each part."""
+        return Stack([p.resolvent(alpha) for p in self.parts])
+
+
+def stacked(parts: Sequence[Factored]) -> Factored:
+    """Several factored operators as one, whose step suits the least monotone of them."""
+    whole = Factored(Stack([p.operator for p in parts]), min(p.margin for p in parts), takes=False)
+    whole.lipschitz = lambda like: max(p.lipschitz(like) for p in parts)  # type: ignore[method-assign]
+    return whole
+
+
+__all__ = ["Diagonal", "Zero", "zero"]
