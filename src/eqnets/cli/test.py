@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from eqnets.cli import common
+from eqnets.identification.data import Data
 from eqnets.identification.files.load import load
+from eqnets.identification.fit import Fit
 from eqnets.identification.rates import base_names, integrated_score, is_rate
 
 
@@ -28,29 +30,27 @@ def test(
     own, linear = fit.score(data, n_init=n_init), fit.linear.score(data, n_init=n_init)
     outputs, units = list(data.y_names), list(fit.lfr.y_units or ("",) * data.ny)
     common.say_scores(f"test on {', '.join(s.file for s in data.sources)}", own, linear, outputs, units)
-    rates = [is_rate(name) for name in outputs]
-    if any(rates):
-        raw = common.read_files(
-            files,
-            common.names(u) or fit.lfr.u_names,
-            common.names(y) or base_names(data.y_names),
-            fit.lfr.dt if dt is None and time is None else dt,
-            time,
-            gaps,
-        )
-        typer.echo("")
-        sums = [
-            integrated_score(raw, [m.simulate(r.u, r.y[:n_init]) for r in data.records], rates, n_init)
-            for m in (fit, fit.linear)
-        ]
-        common.say_scores(
-            "rates integrated from the last initial sample, which no certificate covers",
-            *sums,
-            list(raw.y_names),
-            list(raw.y_units),
-        )
+    if any(map(is_rate, outputs)):
+        step = fit.lfr.dt if dt is None and time is None else dt
+        names = common.names(y) or list(base_names(data.y_names))
+        raw = common.read_files(files, common.names(u) or list(data.u_names), names, step, time, gaps)
+        _say_integrated(fit, data, raw, n_init)
     if len(own.records) > 1:
         typer.echo("\n  RMSE by record")
         for mine, theirs in zip(own.records, linear.records, strict=True):
             pairs = (f"{o} {a:.5g} (linear {b:.5g})" for o, a, b in zip(outputs, mine.rmse, theirs.rmse, strict=True))
             typer.echo(f"  {mine.name}: {', '.join(pairs)}")
+
+
+def _say_integrated(fit: Fit, data: Data, raw: Data, n_init: int) -> None:
+    """Score rates of change as the outputs that they are the rates of."""
+    rates = [is_rate(name) for name in data.y_names]
+    own, linear = (
+        integrated_score(raw, [model.simulate(r.u, r.y[:n_init]) for r in data.records], rates, n_init)
+        for model in (fit, fit.linear)
+    )
+    own_units = fit.lfr.y_units or ("",) * data.ny
+    units = [unit.removesuffix("/s") if rate else unit for unit, rate in zip(own_units, rates, strict=True)]
+    typer.echo("")
+    title = "rates integrated from the last initial sample on, which no certificate covers"
+    common.say_scores(title, own, linear, list(raw.y_names), units)
