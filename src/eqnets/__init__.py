@@ -9,7 +9,17 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eqnets.certification import Certificate, Contracting, Lipschitz, WellPosed, certify, verify
+from eqnets.certification import (
+    Certificate,
+    Contracting,
+    Dissipative,
+    Lipschitz,
+    Monotone,
+    Passive,
+    WellPosed,
+    certify,
+    verify,
+)
 from eqnets.equilibrium import (
     Anderson,
     Auto,
@@ -100,7 +110,10 @@ __all__ = [
     # certification
     "Certificate",
     "Contracting",
+    "Dissipative",
     "Lipschitz",
+    "Monotone",
+    "Passive",
     "WellPosed",
     "certify",
     "verify",

@@ -1,4 +1,8 @@
-"""Certificate files: what was saved verifies, and whatever was changed is found, by digest, by form or by proof."""
+"""Certificate files: what was saved verifies, and whatever was changed is found, by digest, by form or by proof.
+
+What a changed file does is shown here for the old format version 1, which is proved anew from P and Λ in float64;
+tests/verify does the same for the present one.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,14 @@ def saved(small_gain, tmp_path: Path) -> tuple[Path, LFR, Witness]:
     lfr, witness = small_gain(0, 2, 3, 5, 4, gamma=2.0)
     lfr = lfr.replace(**LABELS)
     certify(Lipschitz(2.0), lfr, witness).save(tmp_path / "certificate.json")
+    _edit(tmp_path / "certificate.json", _to_version_1)
     return tmp_path / "certificate.json", lfr, witness
+
+
+def _to_version_1(document: Document) -> None:
+    for key in ("rate", "activation", "dt", "weights", "proof"):
+        del document[key]
+    document["version"] = 1
 
 
 def _edit(path: Path, change: Callable[[Document], object]) -> None:
@@ -167,6 +178,7 @@ def test_a_faster_rate_in_the_file_is_rejected(small_gain, tmp_path: Path) -> No
     lfr, witness = small_gain(0, 2, 3, 5, 4)
     cert = certify(Contracting(), lfr, witness)
     cert.save(tmp_path / "c.json")
+    _edit(tmp_path / "c.json", _to_version_1)
     for rate, holds in (
         (cert.rate, True),
         (0.999 * witness.rate(lfr), False),
@@ -196,7 +208,7 @@ def test_the_stored_sentence_and_margin_are_never_believed(saved) -> None:
     (_set("note", to="x"), "unknown note"),
     (lambda d: d.pop("Lambda"), "missing Lambda"),
     (_set("format", to="zip"), "not an eqnets-certificate"),
-    (_set("version", to=2), "version is 2"),
+    (_set("version", to=3), "version is 3"), (_set("version", to=2), "other weights"),
     (_set("version", to=True), "version is True"),
     (_set("version", to="1"), "version is '1'"),
     (_set("digest", to=7), "digest"),

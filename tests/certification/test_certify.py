@@ -245,12 +245,16 @@ def test_what_breaks_a_gain_is_named_with_the_gain_that_is_proved(small_gain) ->
         certify(Lipschitz(proved * 0.999), lfr, w)
 
 
-def test_a_true_claim_below_float64_is_refused_as_such() -> None:
+def test_a_true_claim_below_float64_is_refused_as_such_and_proved_in_integers() -> None:
     # contraction by 1 − 2⁻⁵³ is true and M = 1 − A² rounds to what no float proof can tell from its own error
     lfr = LFR(A=[[1 - 2.0**-53]], B2=[[1.0]], C2=[[1.0]], D22=[[0.0]])
+    witness = Witness(torch.ones(1, 1, dtype=F64), torch.zeros(0, dtype=F64))
     with pytest.raises(NotCertified) as caught:
-        certify(Contracting(), lfr, Witness(torch.ones(1, 1, dtype=F64), torch.zeros(0, dtype=F64)))
+        certify(Contracting(), lfr, witness, proof="float64")
     assert caught.value.block == "rounding"
+    assert certify(Contracting(), lfr, witness).margin > 0  # integers can
+    with pytest.raises(NotCertified):
+        certify(Contracting(1 - 2.0**-53), lfr, witness)  # strictly below is false
 
 
 @pytest.mark.parametrize("call, words", [

@@ -7,7 +7,7 @@ import pytest
 
 from eqnets.certification.claim import Lipschitz
 from eqnets.certification.enclosure import Array, Ball
-from eqnets.certification.inequality import Rows, gain_supply, storage, supply
+from eqnets.certification.inequality import Rows, storage, supply, supply_of
 from eqnets.certification.labels import Labels
 from eqnets.errors import InputError
 
@@ -66,7 +66,7 @@ def test_without_input_and_neurons_alone_are_the_leading_and_the_middle_block(ra
 def test_the_supply_of_a_gain_is_the_scaled_one() -> None:
     labels = Labels(NX, NU, NY, 1.0)
     claim = Lipschitz(3.0, u_scale=(2.0, 5.0), y_scale=(1.0, 2.0, 4.0, 8.0))
-    Q, S, R = gain_supply(claim, labels)
+    Q, S, R = supply_of(claim, labels)
     np.testing.assert_allclose(Q.mid, -np.diag([1, 1 / 4, 1 / 16, 1 / 64]), rtol=1e-14)
     np.testing.assert_allclose(R.mid, np.diag([9 / 4, 9 / 25]), rtol=1e-14)
     assert S.mid.shape == (NU, NY) and not S.mid.any()

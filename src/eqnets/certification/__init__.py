@@ -2,16 +2,19 @@
 
 from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
-from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
+from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
 from eqnets.certification.labels import Labels, PairGain
 
 __all__ = [
     "Certificate",
     "Claim",
     "Contracting",
+    "Dissipative",
     "Labels",
     "Lipschitz",
+    "Monotone",
     "PairGain",
+    "Passive",
     "WellPosed",
     "certify",
     "verify",

@@ -1,7 +1,11 @@
-"""The certificate: what was claimed, about which weights, and the numbers that prove it; saved, and checked anew."""
+"""The certificate: what was claimed, about which weights, and the numbers that prove it; saved, and checked anew.
+
+A file that is read is proved again by `eqnets_verify`, the checker that shares no code with the prover.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from dataclasses import dataclass
@@ -10,14 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eqnets.certification.claim import Claim, Lipschitz, WellPosed
-from eqnets.certification.document import Document, label_entries, read, write
+import eqnets_verify
+from eqnets.certification import document
+from eqnets.certification.claim import Claim, Contracting, Lipschitz, Monotone, WellPosed
 from eqnets.certification.enclosure import Array
-from eqnets.certification.evidence import Evidence, prove
-from eqnets.certification.labels import Labels, PairGain, down, rate_words, up
+from eqnets.certification.evidence import FLOAT64, INTEGERS, Evidence, prove
+from eqnets.certification.inequality import supply_of
+from eqnets.certification.labels import Labels, PairGain, down, label_entries, rate_words, up
+from eqnets.certification.weights import safetensors_bytes
 from eqnets.errors import CertificateError, InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Supply, Witness
+
+SUFFIX = ".cert.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +40,8 @@ class Certificate:
         digest: the sha256 of the LFR, `lfr.digest()`.
         witness: P and Λ, and the supply that they prove.
         labels: sizes, sample time, names and units of the LFR.
-        rate: the smallest contraction rate that P and Λ prove (largest c in continuous time), or None.
+        evidence: the margin, the rate and the factors of the proof.
+        lfr: the system itself, detached.
     """
 
     claim: Claim
@@ -40,25 +50,30 @@ class Certificate:
     digest: str
     witness: Witness
     labels: Labels
-    rate: float | None = None
+    evidence: Evidence
+    lfr: LFR
 
     @classmethod
     def of(cls, claim: Claim, lfr: LFR, P: Array, Lambda: Array, evidence: Evidence, method: str) -> Certificate:
         """The certificate that evidence for (claim, lfr, P, Λ) makes."""
         labels = Labels.of(lfr)
-        P = np.zeros((0, 0)) if isinstance(claim, WellPosed) else P
+        if isinstance(claim, WellPosed | Monotone):
+            P = np.zeros((0, 0))
         supply = None
-        if isinstance(claim, Lipschitz):
-            u_scale, y_scale = (torch.tensor(s, dtype=torch.float64) for s in claim.scales(labels))
-            S = torch.zeros(labels.nu, labels.ny, dtype=torch.float64)
-            supply = Supply(-torch.diag(y_scale**-2), S, claim.gamma**2 * torch.diag(u_scale**-2))
+        if not isinstance(claim, WellPosed | Monotone | Contracting):
+            supply = Supply(*(torch.from_numpy(part.mid.copy()) for part in supply_of(claim, labels)))
         witness = Witness(torch.from_numpy(P.copy()), torch.from_numpy(Lambda.copy()), supply)
-        return cls(claim, evidence.margin, method, lfr.digest(), witness, labels, evidence.rate)
+        return cls(claim, evidence.margin, method, lfr.digest(), witness, labels, evidence, lfr.detach())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], lfr: LFR) -> Certificate:
         """Read a certificate and prove it anew for `lfr`; see `verify`, which returns only the claim."""
         return _check(path, lfr)
+
+    @property
+    def rate(self) -> float | None:
+        """The smallest contraction rate that P and Λ prove (largest c in continuous time), or None."""
+        return self.evidence.rate
 
     @property
     def dt(self) -> float | None:
@@ -86,7 +101,7 @@ class Certificate:
     def summary(self) -> str:
         """A few lines for a terminal or a report."""
         lines = [f"claim    {self.sentence}"]
-        if isinstance(self.claim, Lipschitz) and self.rate is not None and self.labels.nx:
+        if not isinstance(self.claim, Contracting) and self.rate is not None and self.labels.nx:
             if self.labels.dt is None:
                 words = f"proved: c = {down(self.rate)} 1/s" if self.rate > 0 else ""
             else:
@@ -100,30 +115,41 @@ class Certificate:
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate as JSON; a file that is there is replaced.
+        """Write the certificate as JSON that `eqnets-verify` checks; a file that is there is replaced.
 
         Args:
-            path: of the file.
-        """
-        document = Document(
-            self.claim,
-            self.digest,
-            self.witness.P.numpy(),
-            self.witness.Lambda.numpy(),
-            label_entries(self.labels),
-        )
-        unchecked = {"sentence": self.sentence, "margin": self.margin, "method": self.method}
-        target = Path(path)
-        scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
-        scratch.write_text(write(document, unchecked), encoding="utf-8")
-        scratch.replace(target)
+            path: of the file. Where it ends in `.cert.json`, the weights are written beside it, `*.safetensors`, and
+                the certificate is bound to the sha256 of that file; else it is bound to the model's digest alone, which
+                covers every bit of the weights, the activation and the sample time.
+
+        Raises:
+            NotCertified: the claim was proved in float64, and cannot be proved in exact arithmetic.
+        """  # noqa: DOC502
+        target, P, Lambda = Path(path), self.witness.P.numpy(), self.witness.Lambda.numpy()
+        evidence = self.evidence
+        if not evidence.factors and evidence.method == FLOAT64.method:
+            evidence = prove(self.claim, self.lfr, P, Lambda, INTEGERS)
+        weights = None
+        if target.name.endswith(SUFFIX):
+            data, beside = (
+                safetensors_bytes(self.lfr),
+                target.with_name(target.name.removesuffix(SUFFIX) + ".safetensors"),
+            )
+            _replace(beside, data)
+            weights = {"file": beside.name, "sha256": hashlib.sha256(data).hexdigest()}
+        entries = {
+            "rate": evidence.rate if "rate" in evidence.factors else None, "activation": self.lfr.activation.name,
+            "dt": self.dt, "digest": self.digest, "weights": weights, "labels": label_entries(self.labels),
+            "unchecked": {"sentence": self.sentence, "margin": evidence.margin, "method": self.method},
+        }  # fmt: skip
+        _replace(target, document.write(entries, self.claim, P, Lambda, evidence.factors).encode())
 
 
 def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim:
-    """Check a certificate file against an LFR: digest, format, and the whole proof again.
+    """Check a certificate file against an LFR: digest, format, and the whole proof again, by `eqnets_verify`.
 
     A `CertificateError` says in one sentence that the file is no certificate, is about another LFR, or that its
-    inequality does not hold.
+    inequality does not hold. Files of format version 1, which hold no exact proof, are proved anew in float64.
 
     Args:
         path: of the file.
@@ -138,23 +164,54 @@ def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim:
 def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate:
     name = Path(path).name
     try:
-        document = read(Path(path))
-        labels = Labels.of(lfr)
-        if document.digest != lfr.digest():
-            raise CertificateError(
-                f"it is about other weights: the file says sha256 {document.digest[:12]}…, the model has "
-                f"{lfr.digest()[:12]}…; certify the model anew"
-            )
-        for key, label in label_entries(labels).items():  # no part of the digest, but of what the numbers mean
-            if document.labels[key] != label:
-                raise CertificateError(f"its {key} are {document.labels[key]}, the model's are {label}")
-        claim, P, Lambda = document.claim.for_system(labels), document.P, document.Lambda
-        expected = 0 if isinstance(claim, WellPosed) else lfr.nx
-        if P.shape[0] != expected or Lambda.shape != (lfr.nv,):
-            raise CertificateError(
-                f"P has {P.shape[0]} rows and Lambda {len(Lambda)} numbers, the model needs {expected} and {lfr.nv}"
-            )
-        evidence = prove(claim, lfr, P, Lambda)
-    except (CertificateError, NotCertified, InputError) as error:
+        entries = document.parse(Path(path))
+        return _check_version_1(entries, lfr) if entries["version"] == 1 else _check_exactly(entries, lfr)
+    except (CertificateError, NotCertified, InputError, eqnets_verify.Rejected) as error:
         raise CertificateError(f"the certificate {name} does not hold: {str(error).rstrip('.')}.") from error
+
+
+def _check_exactly(entries: dict, lfr: LFR) -> Certificate:
+    labels = Labels.of(lfr)
+    if entries.get("activation") != lfr.activation.name or entries.get("dt") != lfr.dt:
+        raise CertificateError(
+            f"it is about other weights: activation {entries.get('activation')!r} and dt {entries.get('dt')!r}, the "
+            f"model has {lfr.activation.name!r} and {lfr.dt!r}"
+        )
+    blocks = {
+        name: eqnets_verify.Block(tuple(block.shape), block.detach().to("cpu", torch.float64).flatten().tolist())
+        for name, block in lfr.blocks().items()
+    }
+    verdict = eqnets_verify.check(entries, blocks, label_entries(labels))
+    claim = document.claim_from_entries(verdict.claim).for_system(labels)
+    P = np.zeros((len(entries["P"]),) * 2)
+    for i, row in enumerate(entries["P"]):
+        P[i, : i + 1] = P[: i + 1, i] = row
+    Lambda = np.array(entries["Lambda"], dtype=np.float64)
+    evidence = prove(claim, lfr, P, Lambda, INTEGERS)  # once more, by the prover: the margin, and the rate
     return Certificate.of(claim, lfr, P, Lambda, evidence, f"{evidence.method}; witness: from the file")
+
+
+def _check_version_1(entries: dict, lfr: LFR) -> Certificate:
+    old, labels = document.read_version_1(entries), Labels.of(lfr)
+    if old.digest != lfr.digest():
+        raise CertificateError(
+            f"it is about other weights: the file says sha256 {old.digest[:12]}…, the model has "
+            f"{lfr.digest()[:12]}…; certify the model anew"
+        )
+    for key, label in label_entries(labels).items():  # no part of the digest, but of what the numbers mean
+        if old.labels[key] != label:
+            raise CertificateError(f"its {key} are {old.labels[key]}, the model's are {label}")
+    claim, P, Lambda = old.claim.for_system(labels), old.P, old.Lambda
+    expected = 0 if isinstance(claim, WellPosed) else lfr.nx
+    if P.shape[0] != expected or Lambda.shape != (lfr.nv,):
+        raise CertificateError(
+            f"P has {P.shape[0]} rows and Lambda {len(Lambda)} numbers, the model needs {expected} and {lfr.nv}"
+        )
+    evidence = prove(claim, lfr, P, Lambda, FLOAT64)
+    return Certificate.of(claim, lfr, P, Lambda, evidence, f"{evidence.method}; witness: from the file")
+
+
+def _replace(target: Path, data: bytes) -> None:
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
+    scratch.write_bytes(data)
+    scratch.replace(target)

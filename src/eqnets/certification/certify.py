@@ -7,20 +7,23 @@ from collections.abc import Iterator
 import numpy as np
 
 from eqnets.certification.artefact import Certificate
-from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
+from eqnets.certification.claim import Claim, Lipschitz, Monotone, WellPosed, WithSupply
 from eqnets.certification.enclosure import Array
-from eqnets.certification.evidence import prove
-from eqnets.certification.factor import best_factor
-from eqnets.certification.inequality import Rows, gain_supply, storage, supply
+from eqnets.certification.evidence import FLOAT64, INTEGERS, prove
+from eqnets.certification.factor import best_factor, most_definite
+from eqnets.certification.inequality import Rows, storage, supply, supply_of
 from eqnets.certification.labels import Labels
 from eqnets.certification.proof import scaled_eigenvalue
+from eqnets.certification.refuse import diagonal_multipliers, refuse
 from eqnets.certification.search import Candidate, candidates
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Supply, Witness
 
+_ARITHMETIC = {"exact": INTEGERS, "float64": FLOAT64}
 
-def certify(claim: Claim, lfr: LFR, witness: Witness | None = None) -> Certificate:
+
+def certify(claim: Claim, lfr: LFR, witness: Witness | None = None, *, proof: str = "exact") -> Certificate:
     """Prove a claim about an LFR.
 
     The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
@@ -28,10 +31,13 @@ def certify(claim: Claim, lfr: LFR, witness: Witness | None = None) -> Certifica
     same gain, a larger γ, other scales).
 
     Args:
-        claim: `WellPosed()`, `Contracting(rate)` or `Lipschitz(gamma, u_scale, y_scale)`.
+        claim: `WellPosed()`, `Monotone(m)`, `Contracting(rate)`, `Lipschitz(gamma, u_scale, y_scale)`,
+            `Dissipative(Q, S, R)` or `Passive(input_strict, output_strict)`.
         lfr: the system, physical or normalised: the certificate speaks of this one.
-        witness: P and Λ, for example `model.witness()`. Without one, they are found for linear systems, static
-            networks, well-posed acyclic networks, and where the small-gain theorem is enough.
+        witness: P and Λ, for example `model.witness()`. Without one, they are found by formulas for linear systems,
+            static networks, well-posed acyclic networks, and where the small-gain theorem is enough.
+        proof: "exact" (in integers on the bits of the weights, what `eqnets-verify` repeats), or "float64" (with a
+            rigorous rounding bound, in milliseconds: for use in training).
 
     Returns:
         The certificate.
@@ -41,16 +47,22 @@ def certify(claim: Claim, lfr: LFR, witness: Witness | None = None) -> Certifica
             fails by how much, and what to do.
         InputError: the claim does not fit the LFR (scales, units, rate), or the witness has other sizes.
     """
-    if not isinstance(claim, WellPosed | Contracting | Lipschitz):
-        raise InputError(f"{claim!r} is not a claim; give WellPosed(), Contracting(rate) or Lipschitz(gamma).")
+    if not isinstance(claim, Claim):
+        raise InputError(
+            f"{claim!r} is not a claim; give WellPosed(), Monotone(m), Contracting(rate), Lipschitz(gamma), "
+            "Dissipative(Q, S, R) or Passive()."
+        )
     if not isinstance(lfr, LFR):
         raise InputError(f"certify needs an LFR, got {type(lfr).__name__}; give model.explicit() or fit.lfr.")
+    if proof not in _ARITHMETIC:
+        raise InputError(f"there is no proof {proof!r}; choose one of {', '.join(map(repr, _ARITHMETIC))}.")
     settled = claim.for_system(Labels.of(lfr))
+    refuse(settled, lfr)
     first: NotCertified | None = None
     for candidate in _from_witness(settled, lfr, witness) if witness is not None else candidates(settled, lfr):
         for attempt in _factors(settled, lfr, candidate, witness):
             try:
-                evidence = prove(settled, lfr, attempt.P, attempt.Lambda)
+                evidence = prove(settled, lfr, attempt.P, attempt.Lambda, _ARITHMETIC[proof])
             except NotCertified as failure:
                 first = first or failure
                 continue
@@ -72,13 +84,16 @@ def _from_witness(claim: Claim, lfr: LFR, witness: Witness) -> Iterator[Candidat
         raise InputError(f"a witness is an eqnets Witness with P and Lambda, got {type(witness).__name__}.")
     P = witness.P.detach().to("cpu").double().numpy()
     Lambda = witness.Lambda.detach().to("cpu").double().numpy()
-    sizes_fit = Lambda.shape == (lfr.nv,) and (P.shape == (lfr.nx, lfr.nx) or isinstance(claim, WellPosed))
+    if Lambda.shape == (lfr.nv, lfr.nv):
+        Lambda = diagonal_multipliers(Lambda)
+    neurons_only = isinstance(claim, WellPosed | Monotone)
+    sizes_fit = Lambda.shape == (lfr.nv,) and (P.shape == (lfr.nx, lfr.nx) or neurons_only)
     if not sizes_fit:
         raise InputError(
             f"the witness has P {P.shape} and Lambda {Lambda.shape}, but the LFR has nx={lfr.nx} and nv={lfr.nv}; take "
             "the witness of the same model."
         )
-    if not isinstance(claim, WellPosed) and P.size and np.abs(P - P.T).max() > 1e-6 * np.abs(P).max():
+    if not neurons_only and P.size and np.abs(P - P.T).max() > 1e-6 * np.abs(P).max():
         raise InputError("the witness' P is not symmetric; give (P + Pᵀ)/2.")
     yield Candidate(P, Lambda, "given")
     low, high = (bound.numpy() for bound in lfr.activation.slopes(lfr.nv))
@@ -90,21 +105,25 @@ def _from_witness(claim: Claim, lfr: LFR, witness: Witness) -> Iterator[Candidat
 
 
 def _factors(claim: Claim, lfr: LFR, candidate: Candidate, witness: Witness | None) -> Iterator[Candidate]:
-    """The candidate as it is, and for a gain with every common factor of P and Λ that may be the right one."""
+    """The candidate as it is, and for a supply with every common factor of P and Λ that may be the right one."""
     P = np.tril(candidate.P) + np.tril(candidate.P, -1).T
-    if not isinstance(claim, Lipschitz):
+    if not isinstance(claim, WithSupply):
         yield Candidate(P, candidate.Lambda, candidate.origin)
         return
-    u_scale, y_scale = claim.scales(Labels.of(lfr))
-    rows = Rows.of(lfr)
+    rows, labels = Rows.of(lfr), Labels.of(lfr)
     first = storage(rows, P, candidate.Lambda, 1.0 if rows.discrete else 0.0).mid
-    second = supply(rows, *gain_supply(claim, Labels.of(lfr))).mid
+    second = supply(rows, *supply_of(claim, labels)).mid
+    u_scale, y_scale = claim.scales(labels) if isinstance(claim, Lipschitz) else ((), (1.0,) * labels.ny)
     ratios = _supply_ratios(witness.supply if witness else None, np.array(y_scale))
     for factor in sorted(ratios, key=lambda t: -scaled_eigenvalue(t * first + second)):
         yield Candidate(factor * P, factor * candidate.Lambda, candidate.origin)
-    best = best_factor(rows, P, candidate.Lambda, u_scale, y_scale)
-    if best is not None:
-        yield Candidate(best.value * P, best.value * candidate.Lambda, candidate.origin)
+    if isinstance(claim, Lipschitz):
+        best = best_factor(rows, P, candidate.Lambda, u_scale, y_scale)
+        factor = best.value if best is not None else None
+    else:
+        factor = most_definite(first, second)
+    if factor is not None:
+        yield Candidate(factor * P, factor * candidate.Lambda, candidate.origin)
 
 
 def _supply_ratios(given: Supply | None, y_scale: Array) -> list[float]:

@@ -6,10 +6,10 @@ A claim speaks of the model, never of the plant that it was fitted to.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from eqnets.certification.checked import number, scale
+from eqnets.certification.dissipation import Dissipative, Passive
 from eqnets.certification.labels import Labels, PairGain, channels_in_words, down, rate_words, ratio_unit, up
 from eqnets.errors import InputError
 
@@ -39,6 +39,41 @@ class WellPosed:
 
 
 @dataclass(frozen=True)
+class Monotone:
+    """I − D11 is m-strongly monotone, ⟨Δw, (I − D11)Δw⟩ ≥ m|Δw|², for activations with slopes in [0, 1].
+
+    Splitting methods find the neurons' equilibrium of such a system, and |Δw| ≤ |Δc|/m for w = φ(D11 w + c).
+
+    Args:
+        m: > 0.
+
+    Raises:
+        InputError: m is not a finite positive number.
+    """
+
+    m: float
+    kind = "monotone"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "m", number("m", self.m))
+        if self.m <= 0:
+            raise InputError(f"m of a monotone network must be positive, got {self.m:g}.")
+
+    def for_system(self, labels: Labels) -> Monotone:
+        """The claim itself: it is the same for every system."""
+        del labels
+        return self
+
+    def sentence(self, labels: Labels, rate: float | None = None) -> str:
+        """The claim in words."""
+        del labels, rate
+        return (
+            f"I − D11 is strongly monotone with m = {down(self.m)}: at every state and input, the equation of the "
+            "neurons has exactly one solution. This speaks of the model, not of the plant."
+        )
+
+
+@dataclass(frozen=True)
 class Contracting:
     """Any two trajectories under one input approach each other: |Δx_t|_P ≤ rateᵗ |Δx_0|_P, with |Δx|²_P = ΔxᵀPΔx.
 
@@ -55,7 +90,7 @@ class Contracting:
     kind = "contracting"
 
     def __post_init__(self) -> None:
-        rate = _number("the contraction rate", self.rate)
+        rate = number("the contraction rate", self.rate)
         if rate < 0:
             raise InputError(f"a contraction rate cannot be negative, got {rate}; give 0 < rate ≤ 1 per step.")
         if not isinstance(self.rate, _Unstated):
@@ -135,12 +170,12 @@ class Lipschitz:
     kind = "lipschitz"
 
     def __post_init__(self) -> None:
-        gamma = _number("gamma", self.gamma)
+        gamma = number("gamma", self.gamma)
         if gamma <= 0:
             raise InputError(f"gamma must be positive, got {gamma:g}.")
         object.__setattr__(self, "gamma", gamma)
         for name in ("u_scale", "y_scale"):
-            object.__setattr__(self, name, _scale(name, getattr(self, name)))
+            object.__setattr__(self, name, scale(name, getattr(self, name)))
 
     def for_system(self, labels: Labels) -> Lipschitz:
         """The claim with scales that fit a system.
@@ -154,17 +189,17 @@ class Lipschitz:
         Raises:
             InputError: a scale has the wrong length, or channels of different units come without a scale.
         """
-        for scale, name, count, units, what in (
+        for sizes, name, count, units, what in (
             (self.u_scale, "u_scale", labels.nu, labels.u_units, "inputs"),
             (self.y_scale, "y_scale", labels.ny, labels.y_units, "outputs"),
         ):
-            if scale is None and units is not None and len(set(units)) > 1:
+            if sizes is None and units is not None and len(set(units)) > 1:
                 raise InputError(
                     f"the {what} have different units ({', '.join(units)}), so one number gamma has no meaning; "
                     f"give Lipschitz(gamma, {name}=...) with one typical size per channel, in its unit."
                 )
-            if scale is not None and len(scale) != count:
-                raise InputError(f"{name} has {len(scale)} numbers, but the model has {count} {what}; give one each.")
+            if sizes is not None and len(sizes) != count:
+                raise InputError(f"{name} has {len(sizes)} numbers, but the model has {count} {what}; give one each.")
         return self
 
     def scales(self, labels: Labels) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -214,26 +249,5 @@ class Lipschitz:
         )
 
 
-Claim = WellPosed | Contracting | Lipschitz
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be a number, got {value!r}.") from error
-    if not math.isfinite(number):
-        raise InputError(f"{name} must be finite, got {number}.")
-    return number
-
-
-def _scale(name: str, value: Any) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        value = (value,)
-    numbers = tuple(_number(f"{name}[{i}]", entry) for i, entry in enumerate(value))
-    for i, number in enumerate(numbers):
-        if number <= 0:
-            raise InputError(f"{name}[{i}] must be positive, got {number:g}; it is a typical size of that channel.")
-    return numbers
+Claim = WellPosed | Monotone | Contracting | Lipschitz | Dissipative | Passive
+WithSupply = Lipschitz | Dissipative | Passive

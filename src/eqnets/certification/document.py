@@ -1,38 +1,40 @@
-"""The strict reader and writer of certificate files: format, keys and types, each failure one sentence.
+"""What a certificate file holds, written (format version 2), and the strict reader of the older version 1.
 
-The file is JSON, its floats are the shortest decimals that read back as the same float64. What stands under `unchecked`
-(the sentence, the margin, the method) is for the reader's eye; nothing looks at it when the file is read.
+Version 2 is read by `eqnets_verify`, which proves it from the file alone. Its floats are the shortest decimals that
+read back as the same float64, its factors are integers. What stands under `unchecked` (the sentence, the margin, the
+method) is for the reader's eye; nothing looks at it when the file is read. Version 1 held P and Λ without factors.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
+from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
 from eqnets.certification.enclosure import Array
-from eqnets.certification.labels import Labels
+from eqnets.certification.labels import LABEL_KEYS
+from eqnets.certification.proof import Factor
 from eqnets.errors import CertificateError
 
 FORMAT = "eqnets-certificate"
-VERSION = 1
+VERSION = 2
 _KEYS = {"format", "version", "claim", "digest", "labels", "P", "Lambda", "unchecked"}
 _CLAIM_KEYS = {
     "wellposed": {"kind"},
     "contracting": {"kind", "rate"},
     "lipschitz": {"kind", "gamma", "u_scale", "y_scale"},
 }
-_LABEL_KEYS = ("u_names", "y_names", "u_units", "y_units")
+_CLAIMS = {claim.kind: claim for claim in (WellPosed, Monotone, Contracting, Lipschitz, Dissipative, Passive)}
 
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """What a certificate file says, with nothing of it proved.
+    """What a certificate file of version 1 says, with nothing of it proved.
 
     Args:
         claim: the claim.
@@ -49,57 +51,54 @@ class Document:
     labels: dict[str, list[str] | None]
 
 
-def write(document: Document, unchecked: dict[str, Any]) -> str:
+def write(entries: dict[str, Any], claim: Claim, P: Array, Lambda: Array, factors: dict[str, Factor]) -> str:
     """The text of a certificate file.
 
     Args:
-        document: what is claimed and what proves it.
-        unchecked: further entries for the reader's eye.
+        entries: rate, activation, dt, digest, weights, labels, unchecked.
+        claim: what is claimed.
+        P: (nx, nx), symmetric.
+        Lambda: (nv,).
+        factors: of the matrices that are positive definite.
 
     Returns:
         JSON.
     """
-    entries = {
-        "format": FORMAT,
-        "version": VERSION,
-        "claim": _claim_to_json(document.claim),
-        "digest": document.digest,
-        "labels": document.labels,
-        "P": [row[: i + 1] for i, row in enumerate(document.P.tolist())],
-        "Lambda": document.Lambda.tolist(),
-        "unchecked": unchecked,
+    proof = {
+        name: None if name not in factors else asdict(factors[name]) for name in ("P", "inequality", "rate", "neurons")
     }
-    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    document = {
+        "format": FORMAT, "version": VERSION, "claim": {"kind": claim.kind, **asdict(claim)}, **entries,
+        "P": [row[: i + 1] for i, row in enumerate(P.tolist())], "Lambda": Lambda.tolist(), "proof": proof,
+    }  # fmt: skip
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}"
+        for key, value in document.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def read(path: Path) -> Document:
-    """Read a certificate file; a `CertificateError` says what is wrong with its form.
+def claim_from_entries(entries: dict[str, Any]) -> Claim:
+    """The claim that checked entries of version 2 state."""
+    options = {key: value for key, value in entries.items() if key != "kind"}
+    for key in ("u_scale", "y_scale"):
+        if options.get(key) is not None:
+            options[key] = tuple(options[key])
+    return _CLAIMS[entries["kind"]](**options)
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """The JSON object of a certificate file of a known version.
 
     Args:
         path: of the file.
 
     Returns:
-        What the file says.
+        Its entries.
+
+    Raises:
+        CertificateError: it is no such file.
     """
-    entries = _json(path)
-    labels = _text("labels", entries["labels"], dict)
-    _same_keys("'labels'", labels, set(_LABEL_KEYS))
-    _text("unchecked", entries["unchecked"], dict)
-    return Document(
-        _claim_from_json(entries["claim"]),
-        _text("digest", entries["digest"], str),
-        _matrix(entries["P"]),
-        _numbers("Lambda", entries["Lambda"]),
-        labels,
-    )
-
-
-def label_entries(labels: Labels) -> dict[str, list[str] | None]:
-    """The names and units of an LFR, as the file holds them."""
-    return {key: _listed(getattr(labels, key)) for key in _LABEL_KEYS}
-
-
-def _json(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -113,10 +112,31 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise CertificateError(f"the file is not an {FORMAT}")
     version = document.get("version")
-    if type(version) is not int or version != VERSION:
-        raise CertificateError(f"its format version is {version!r}, this eqnets reads {VERSION}; update eqnets")
-    _same_keys("the file", document, _KEYS)
+    if type(version) is not int or version not in (1, VERSION):
+        raise CertificateError(f"its format version is {version!r}, this eqnets reads 1 and {VERSION}; update eqnets")
     return document
+
+
+def read_version_1(entries: dict[str, Any]) -> Document:
+    """What a file of version 1 says; a `CertificateError` says what is wrong with its form.
+
+    Args:
+        entries: of the file.
+
+    Returns:
+        What the file says.
+    """
+    _same_keys("the file", entries, _KEYS)
+    labels = _text("labels", entries["labels"], dict)
+    _same_keys("'labels'", labels, set(LABEL_KEYS))
+    _text("unchecked", entries["unchecked"], dict)
+    return Document(
+        _claim_from_json(entries["claim"]),
+        _text("digest", entries["digest"], str),
+        _matrix(entries["P"]),
+        _numbers("Lambda", entries["Lambda"]),
+        labels,
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -134,7 +154,7 @@ def _same_keys(where: str, found: dict[str, Any], wanted: set[str]) -> None:
         extra, missing = sorted(set(found) - wanted), sorted(wanted - set(found))
         words = [f"unknown {', '.join(extra)}"] if extra else []
         words += [f"missing {', '.join(missing)}"] if missing else []
-        raise CertificateError(f"{where} has other keys than version {VERSION} knows ({'; '.join(words)})")
+        raise CertificateError(f"{where} has other keys than version 1 knows ({'; '.join(words)})")
 
 
 def _text(name: str, value: Any, kind: type) -> Any:
@@ -172,21 +192,8 @@ def _matrix(value: Any) -> Array:
     return P
 
 
-def _listed(labels: tuple[Any, ...] | None) -> list[Any] | None:
-    return None if labels is None else list(labels)
-
-
 def _scale(document: dict[str, Any], key: str) -> tuple[float, ...] | None:
     return None if document[key] is None else tuple(_numbers(key, document[key]).tolist())
-
-
-def _claim_to_json(claim: Claim) -> dict[str, Any]:
-    document: dict[str, Any] = {"kind": claim.kind}
-    if isinstance(claim, Contracting):
-        document["rate"] = claim.rate
-    if isinstance(claim, Lipschitz):
-        document |= {"gamma": claim.gamma, "u_scale": _listed(claim.u_scale), "y_scale": _listed(claim.y_scale)}
-    return document
 
 
 def _claim_from_json(value: Any) -> Claim:

@@ -81,6 +81,17 @@ class Ball:
         lower, radius = np.tril(self.mid), np.tril(self.radius)
         return Ball(lower + np.tril(self.mid, -1).T, radius + np.tril(self.radius, -1).T)
 
+    def corner(self, n: int) -> Ball:
+        """The matrix in the upper left corner of an (n, n) zero."""
+        size = len(self.mid)
+        mid, radius = np.zeros((n, n)), np.zeros((n, n))
+        mid[:size, :size], radius[:size, :size] = self.mid, self.radius
+        return Ball(mid, radius)
+
+    def diagonal(self) -> Ball:
+        """The square matrix with these entries on its diagonal."""
+        return Ball(np.diag(self.mid), np.diag(self.radius))
+
     def norm(self) -> float:
         """An upper bound on the spectral norm of every symmetric matrix inside: the largest row sum of |mid|+radius."""
         n = self.mid.shape[-1]

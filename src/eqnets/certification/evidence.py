@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
-from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
+from eqnets.certification import exact
+from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, WellPosed, WithSupply
 from eqnets.certification.enclosure import Array, Ball
+from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.certification.factor import best_factor
-from eqnets.certification.inequality import Rows, gain_supply, storage, supply
+from eqnets.certification.inequality import Rows, storage, supply, supply_of
 from eqnets.certification.labels import Labels
-from eqnets.certification.proof import METHOD, Proof, prove_positive, scaled_eigenvalue
+from eqnets.certification.proof import METHOD, Factor, Proof, prove_positive, scaled_eigenvalue
 from eqnets.errors import NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Witness
@@ -28,14 +31,36 @@ class Evidence:
         margin: the smallest eigenvalue of the Jacobi-scaled inequality.
         rate: the smallest proved contraction rate (largest c in continuous time), None where none is proved.
         method: how it was proved.
+        factors: of an exact proof, by the name of the matrix that is positive definite: "P", "inequality", "neurons",
+            and "rate" for the inequality of contraction at `rate`.
     """
 
     margin: float
     rate: float | None
     method: str = METHOD
+    factors: dict[str, Factor] = field(default_factory=dict)
 
 
-def prove(claim: Claim, lfr: LFR, P: Array, Lambda: Array) -> Evidence:
+@dataclass(frozen=True)
+class Arithmetic:
+    """In which numbers a matrix is built and proved positive definite: `FLOAT64`, in milliseconds, or `INTEGERS`.
+
+    Args:
+        number: `Ball` or `Exact`.
+        prove: the proof for such a matrix.
+        method: in words.
+    """
+
+    number: Any
+    prove: Callable[[Any], Proof]
+    method: str
+
+
+FLOAT64 = Arithmetic(Ball, prove_positive, METHOD)
+INTEGERS = Arithmetic(Exact, prove_exactly, exact.METHOD)
+
+
+def prove(claim: Claim, lfr: LFR, P: Array, Lambda: Array, arithmetic: Arithmetic = INTEGERS) -> Evidence:
     """Prove a claim with these numbers.
 
     A `NotCertified` names the block of the inequality that fails where P or Λ is not positive, or (★) does not hold.
@@ -43,65 +68,93 @@ def prove(claim: Claim, lfr: LFR, P: Array, Lambda: Array) -> Evidence:
     Args:
         claim: settled for this system (`claim.for_system`).
         lfr: the system.
-        P: (nx, nx), symmetric; `WellPosed` does not look at it.
-        Lambda: (nv,).
+        P: (nx, nx), symmetric; `WellPosed` and `Monotone` do not look at it.
+        Lambda: (nv,); `Monotone` does not look at it.
+        arithmetic: of the proof.
 
     Returns:
         The evidence; that it is returned is the proof.
     """
-    rows = Rows.of(lfr)
+    rows, number, definite = Rows.of(lfr), arithmetic.number, arithmetic.prove
     if not np.all(Lambda > 0) or not np.isfinite(Lambda).all():
         worst = float(np.min(Lambda))
         _fail("Lambda", worst, f"a multiplier in Lambda is {worst:.3g}", "every entry must be positive and finite")
+    if isinstance(claim, Monotone):
+        proof = definite(_monotone(rows, claim.m, number))
+        if not proof.holds:
+            _monotone_fails(rows, claim.m, proof)
+        return Evidence(proof.margin, None, arithmetic.method, _factors(inequality=proof))
     if isinstance(claim, WellPosed):
-        proof = prove_positive(_neurons(rows, Lambda))
+        proof = definite(_neurons(rows, Lambda, number))
         if not proof.holds and lfr.is_acyclic:  # some Λ proves it, with a margin up to 1, but float64 may not hold it
             return Evidence(1.0, None, "forward substitution (D11 is strictly lower triangular)")
         if not proof.holds:
             _neurons_fail(proof)
-        return Evidence(proof.margin, None)
-    storage_proof = prove_positive(Ball.exact(P))
+        return Evidence(proof.margin, None, arithmetic.method, _factors(inequality=proof))
+    storage_proof = definite(number.exact(P))
     if not storage_proof.holds:
         what = f"P is not positive definite{_by(storage_proof)}"
         _fail("P", storage_proof.margin, what, "a storage function needs P ≻ 0; take the witness of the same model")
-    proof = prove_positive(_inequality(claim, lfr, rows, P, Lambda))
+    proof = definite(_inequality(claim, lfr, rows, P, Lambda, number))
     if not proof.holds:
         _diagnose(claim, lfr, rows, P, Lambda, proof)
-    return Evidence(proof.margin, _proved_rate(claim, lfr, rows, P, Lambda))
+    factors = _factors(P=storage_proof, inequality=proof)
+    if isinstance(
+        claim, Dissipative
+    ):  # Q may be anything, so that the solution of the neurons' equation is shown apart
+        neurons = definite(_neurons(rows, Lambda, number))
+        if not neurons.holds:
+            _neurons_fail(neurons)
+        factors |= _factors(neurons=neurons)
+    rate, rate_proof = _proved_rate(claim, lfr, rows, P, Lambda, arithmetic)
+    return Evidence(proof.margin, rate, arithmetic.method, factors | _factors(rate=rate_proof))
 
 
-def _inequality(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Array) -> Ball:
+def _factors(**proofs: Proof | None) -> dict[str, Factor]:
+    return {name: proof.factor for name, proof in proofs.items() if proof is not None and proof.factor is not None}
+
+
+def _inequality(claim: Contracting | WithSupply, lfr: LFR, rows: Rows, P: Array, Lambda: Array, number: Any) -> Any:
     if isinstance(claim, Contracting):
-        return storage(rows.without_input(), P, Lambda, claim.rate)
-    first = storage(rows, P, Lambda, 1.0 if rows.discrete else 0.0)
-    return first + supply(rows, *gain_supply(claim, Labels.of(lfr)))
+        return storage(rows.without_input(), P, Lambda, claim.rate, number)
+    first = storage(rows, P, Lambda, 1.0 if rows.discrete else 0.0, number)
+    return first + supply(rows, *supply_of(claim, Labels.of(lfr), number))
 
 
-def _neurons(rows: Rows, Lambda: Array) -> Ball:
+def _neurons(rows: Rows, Lambda: Array, number: Any = Ball) -> Any:
     """The neuron block alone, Σ λ_i(p_i r_iᵀ + r_i p_iᵀ)_ww: 2Λ − ΛD11 − D11ᵀΛ for slopes in [0, 1]."""
-    return storage(rows.neurons_alone(), np.zeros((0, 0)), Lambda, 1.0)
+    return storage(rows.neurons_alone(), np.zeros((0, 0)), Lambda, 1.0, number)
 
 
-def _proved_rate(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Array) -> float | None:
+def _monotone(rows: Rows, m: float, number: Any) -> Any:
+    """I − (D11 + D11ᵀ)/2 − mI."""
+    D11, eye = number.exact(rows.Lz[:, rows.parts()["w"]]), number.exact(np.eye(rows.nv))
+    return (eye - number.exact(0.5) * (D11 + D11.T) - number.exact(m) * eye).symmetric()
+
+
+def _proved_rate(
+    claim: Contracting | WithSupply, lfr: LFR, rows: Rows, P: Array, Lambda: Array, arithmetic: Arithmetic
+) -> tuple[float | None, Proof | None]:
     """The smallest rate that these P and Λ prove, up to 1e-4; the claim's own where nothing better is proved."""
     claimed = claim.rate if isinstance(claim, Contracting) else None
     if rows.nx == 0:
-        return claimed
+        return claimed, None
     computed = Witness(torch.from_numpy(P), torch.from_numpy(Lambda)).rate(lfr)
     better = math.isfinite(computed) and (computed < (claimed or 1.0) if rows.discrete else computed > (claimed or 0.0))
     if not better:
-        return claimed
+        return claimed, None
     inner = rows.without_input()
     for slack in (1e-10, 1e-8, 1e-6, 1e-4):
         rate = max(computed * (1 + slack), 1e-12) if rows.discrete else computed * (1 - slack)
         if rows.discrete and rate >= (claimed or 1.0):
             break
-        if prove_positive(storage(inner, P, Lambda, rate)).holds:
-            return rate
-    return claimed
+        proof = arithmetic.prove(storage(inner, P, Lambda, rate, arithmetic.number))
+        if proof.holds:
+            return rate, proof
+    return claimed, None
 
 
-def _diagnose(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, Lambda: Array, proof: Proof) -> NoReturn:
+def _diagnose(claim: Contracting | WithSupply, lfr: LFR, rows: Rows, P: Array, Lambda: Array, proof: Proof) -> NoReturn:
     """Raise with the first block that fails: neurons, states, both together, the input, everything together."""
     neurons = prove_positive(_neurons(rows, Lambda))
     if not neurons.holds:
@@ -125,10 +178,15 @@ def _diagnose(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows, P: Array, La
         _fail("states and neurons", contraction.margin, f"{what}{contraction.margin:.3g}", proves)
     if isinstance(claim, Lipschitz) and proof.margin <= 0:
         _diagnose_gain(claim, lfr, rows, P, Lambda, proof)
+    if not isinstance(claim, Contracting) and proof.margin <= 0:
+        what = f"the states and neurons contract, but with the supply the inequality fails by {proof.margin:.3g}"
+        _fail(
+            "supply", proof.margin, what, "claim less (a smaller strictness, a larger R), or pass a witness made for it"
+        )
     _fail(
         "rounding", proof.margin,
-        f"the inequality holds as computed, with margin {proof.margin:.3g}, but that is too small to be proved in "
-        f"float64 (the assembly alone is uncertain by {proof.resolution:.2g})",
+        f"the inequality holds as computed, with margin {proof.margin:.3g}, but that is too small to be proved "
+        f"(the assembly in float64 alone is uncertain by {contraction.resolution:.2g})",
         "claim a little less (a larger rate or gamma), or train with a larger eps",
     )  # fmt: skip
 
@@ -155,6 +213,16 @@ def _neurons_fail(proof: Proof) -> NoReturn:
     _fail("neurons", proof.margin, what, remedy)
 
 
+def _monotone_fails(rows: Rows, m: float, proof: Proof) -> NoReturn:
+    D11 = rows.Lz[:, rows.parts()["w"]]
+    most = 1 - float(np.linalg.eigvalsh((D11 + D11.T) / 2)[-1])
+    remedy = (
+        f"claim m = {most - 1e-12 * (1 + abs(most)):.15g} or less" if most > 0 else "another D11; WellPosed() may hold"
+    )
+    what = f"the smallest eigenvalue of I − (D11 + D11ᵀ)/2 is {most:.15g}, which does not reach m = {m:.15g}"
+    _fail("monotone", proof.margin, what, remedy)
+
+
 def _rate_remedy(best: float, discrete: bool) -> str:
     if discrete and best < 1:
         return f"this witness proves about rate = {best * (1 + 1e-6):.7g}; claim that, or pass a better witness"
@@ -165,14 +233,14 @@ def _rate_remedy(best: float, discrete: bool) -> str:
 
 def _by(proof: Proof) -> str:
     if proof.margin > 0:
-        return f" as far as float64 can prove (margin {proof.margin:.3g}, rounding {proof.resolution:.2g})"
+        return f" as far as can be proved (margin {proof.margin:.3g}, rounding {proof.resolution:.2g})"
     return f", by {proof.margin:.3g}"
 
 
 def _fail(block: str, margin: float, what: str, remedy: str) -> NoReturn:
     raise NotCertified(
         f"not certified: {what} (smallest eigenvalue after scaling to a unit diagonal). Remedy: {remedy}."
-        if block not in ("Lambda", "input")
+        if block not in ("Lambda", "input", "monotone")
         else f"not certified: {what}. Remedy: {remedy}.",
         block=block,
         margin=margin,

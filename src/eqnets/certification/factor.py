@@ -79,6 +79,28 @@ def best_factor(
     return _golden(lambda s: math.exp(s) / spread, gain, -40.0, 10.0)
 
 
+def most_definite(first: Array, second: Array) -> float | None:
+    """The t > 0 with the largest smallest eigenvalue of t·first + second, as computed.
+
+    That eigenvalue is a concave function of t, so a golden-section search over ln t finds it.
+
+    Args:
+        first: (n, n), symmetric: storage and slopes.
+        second: (n, n), symmetric: the supply.
+
+    Returns:
+        t, or None where nothing is finite.
+    """
+    size = np.sqrt(np.abs(np.diagonal(first)) + np.abs(np.diagonal(second)))
+    size = np.where(size > 0, size, 1.0)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    first, second = (matrix / size[:, None] / size[None, :] for matrix in (first, second))
+    if not len(size):
+        return 1.0
+    return _golden(math.exp, lambda t: -float(np.linalg.eigvalsh(t * first + second)[0]), -30.0, 30.0).value
+
+
 def _largest_root(matrix: Array) -> float:
     """√λ_max of a symmetric matrix, 0 where it is negative or empty."""
     if matrix.shape[0] == 0:

@@ -1,4 +1,4 @@
-"""The one matrix inequality behind every claim, built from the LFR alone, in float64 with an error bound.
+"""The one matrix inequality behind every claim, built from the LFR alone: in float64 with an error bound, or exactly.
 
 For increments ξ = (Δx, Δw, Δu) of two trajectories, with the rows Δx⁺ = Lx ξ, Δv = Lz ξ, Δy = Ly ξ of the LFR, the
 selectors Ex, Ew, Eu, and slopes in [α_i, β_i], p_i = Ew_i − α_i Lz_i, r_i = Ew_i − β_i Lz_i:
@@ -14,15 +14,22 @@ V(Δx⁺) ≤ ρ²V(Δx) + ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu with V = Δxᵀ
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from eqnets.certification.claim import Lipschitz
+from eqnets.certification.claim import Lipschitz, WithSupply
 from eqnets.certification.enclosure import Array, Ball
+from eqnets.certification.exact import Exact
 from eqnets.certification.labels import Labels
 from eqnets.errors import InputError
 from eqnets.system.lfr import LFR
+
+Number = Any  # Ball or Exact: both offer exact(), +, −, *, @, T, corner, diagonal, symmetric
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +111,7 @@ class Rows:
         return Rows(empty, self.Lz[:, w], self.Ly[:, w], self.low, self.high, self.discrete)
 
 
-def storage(rows: Rows, P: Array, Lambda: Array, rate: float) -> Ball:
+def storage(rows: Rows, P: Array, Lambda: Array, rate: float, of: Any = Ball) -> Number:
     """The first line of (★): storage and slopes.
 
     Args:
@@ -112,28 +119,27 @@ def storage(rows: Rows, P: Array, Lambda: Array, rate: float) -> Ball:
         P: (nx, nx), symmetric.
         Lambda: (nv,).
         rate: ρ in discrete time, c in continuous time.
+        of: what to compute with: `Ball` (float64 with an error bound) or `Exact`.
 
     Returns:
-        An enclosure of the symmetric (n, n) matrix.
+        The symmetric (n, n) matrix.
     """
     n, parts = rows.Lx.shape[1], rows.parts()
-    Ex, Ew = np.eye(n)[parts["x"]], Ball.exact(np.eye(n)[parts["w"]])
-    Lz = Ball.exact(rows.Lz)
-    p = Ew - Ball.exact(rows.low[:, None]) * Lz
-    r = Ew - Ball.exact(rows.high[:, None]) * Lz
-    slopes = p.T @ (Ball.exact(Lambda[:, None]) * r)
+    Ex, Ew = of.exact(np.eye(n)[parts["x"]]), of.exact(np.eye(n)[parts["w"]])
+    Lz = of.exact(rows.Lz)
+    p = Ew - of.exact(rows.low[:, None]) * Lz
+    r = Ew - of.exact(rows.high[:, None]) * Lz
+    slopes = p.T @ (of.exact(Lambda[:, None]) * r)
     slopes = slopes + slopes.T
-    Lx, PB, number = Ball.exact(rows.Lx), Ball.exact(P), Ball.exact(rate)
+    Lx, PB, number = of.exact(rows.Lx), of.exact(P), of.exact(rate)
     if rows.discrete:
-        corner = _corner(number * number * PB, n)
         flow = Lx.T @ (PB @ Lx)
-        return (corner - flow + slopes).symmetric()
-    corner = _corner(Ball.exact(2.0) * number * PB, n)
-    flow = Ball.exact(Ex).T @ (PB @ Lx)
-    return (slopes - (flow + flow.T) - corner).symmetric()
+        return ((number * number * PB).corner(n) - flow + slopes).symmetric()
+    flow = Ex.T @ (PB @ Lx)
+    return (slopes - (flow + flow.T) - (of.exact(2.0) * number * PB).corner(n)).symmetric()
 
 
-def supply(rows: Rows, Q: Ball, S: Ball, R: Ball) -> Ball:
+def supply(rows: Rows, Q: Number, S: Number, R: Number) -> Number:
     """The second line of (★): the supply ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu.
 
     Args:
@@ -143,30 +149,40 @@ def supply(rows: Rows, Q: Ball, S: Ball, R: Ball) -> Ball:
         R: (nu, nu), symmetric.
 
     Returns:
-        An enclosure of the symmetric (n, n) matrix.
+        The symmetric (n, n) matrix.
     """
-    n = rows.Lx.shape[1]
-    Ly, Eu = Ball.exact(rows.Ly), Ball.exact(np.eye(n)[rows.parts()["u"]])
+    n, of = rows.Lx.shape[1], type(Q)
+    Ly, Eu = of.exact(rows.Ly), of.exact(np.eye(n)[rows.parts()["u"]])
     cross = Eu.T @ (S @ Ly)
     return (Ly.T @ (Q @ Ly) + (cross + cross.T) + Eu.T @ (R @ Eu)).symmetric()
 
 
-def gain_supply(claim: Lipschitz, labels: Labels) -> tuple[Ball, Ball, Ball]:
-    """(Q, S, R) = (−S_y⁻², 0, γ² S_u⁻²): the supply of a Lipschitz claim."""
+def supply_of(claim: WithSupply, labels: Labels, of: Any = Ball) -> tuple[Number, Number, Number]:
+    """(Q, S, R) of a claim; a gain has (−S_y⁻², 0, γ² S_u⁻²).
+
+    Args:
+        claim: settled for the system.
+        labels: of the system.
+        of: what to compute with; `Exact` takes 1/s² and γ²/s², which need not be dyadic, to the side that makes (★)
+            harder.
+
+    Returns:
+        Q (ny, ny), S (nu, ny), R (nu, nu).
+    """
+    if not isinstance(claim, Lipschitz):
+        Q, S, R = claim.matrices(labels)
+        return of.exact(Q), of.exact(S), of.exact(R)
     u_scale, y_scale = claim.scales(labels)
+    S = of.exact(np.zeros((labels.nu, labels.ny)))
+    if of is Exact:
+        q = [_dyadic(-1 / Fraction(size) ** 2, math.floor) for size in y_scale]
+        r = [_dyadic((Fraction(claim.gamma) / Fraction(size)) ** 2, math.floor) for size in u_scale]
+        return Exact.of_ratios(q, (len(q),)).diagonal(), S, Exact.of_ratios(r, (len(r),)).diagonal()
     per_u, per_y = Ball.exact(u_scale).reciprocal(), Ball.exact(y_scale).reciprocal()
-    gamma = Ball.exact(claim.gamma)
-    weight = gamma * per_u
-    return -_diagonal(per_y * per_y), Ball.exact(np.zeros((labels.nu, labels.ny))), _diagonal(weight * weight)
+    weight = Ball.exact(claim.gamma) * per_u
+    return -(per_y * per_y).diagonal(), S, (weight * weight).diagonal()
 
 
-def _corner(block: Ball, n: int) -> Ball:
-    """A matrix in the upper left corner of an (n, n) zero."""
-    k = block.mid.shape[0]
-    mid, radius = np.zeros((n, n)), np.zeros((n, n))
-    mid[:k, :k], radius[:k, :k] = block.mid, block.radius
-    return Ball(mid, radius)
-
-
-def _diagonal(entries: Ball) -> Ball:
-    return Ball(np.diag(entries.mid), np.diag(entries.radius))
+def _dyadic(x: Fraction, towards: Callable[[Fraction], int]) -> tuple[int, int]:
+    k = max(96 + x.denominator.bit_length() - abs(x.numerator).bit_length(), 0)
+    return Fraction(towards(x * 2**k), 2**k).as_integer_ratio()

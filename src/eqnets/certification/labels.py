@@ -64,6 +64,14 @@ class PairGain:
     unit: str
 
 
+LABEL_KEYS = ("u_names", "y_names", "u_units", "y_units")
+
+
+def label_entries(labels: Labels) -> dict[str, list[str] | None]:
+    """The names and units of an LFR, as files hold them."""
+    return {key: None if getattr(labels, key) is None else list(getattr(labels, key)) for key in LABEL_KEYS}
+
+
 def up(value: float, digits: int = 6) -> str:
     """A number with so many digits, rounded upwards: an upper bound stays one when it is printed."""
     return _rounded(value, digits, ROUND_CEILING)

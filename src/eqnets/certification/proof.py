@@ -4,7 +4,7 @@ After scaling by powers of two (no rounding), a shifted matrix M − cI is facto
 bounded rigorously: M − cI − LLᵀ = E with ‖E‖ < c gives M ≽ (c − ‖E‖) I ≻ 0 (Rump 2006, with the residual bounded after
 the fact: soundness rests on the bound of the product LLᵀ, not on how L was found). The radius of the enclosure of M,
 the rounding of its assembly, is part of E: success is a proof about the exact matrix under IEEE arithmetic.
-A proof in exact integers, for margins below what float64 can see, will take the same arguments.
+`exact` proves the same in integers, for margins below what float64 can see, and leaves what a sceptic can check.
 """
 
 from __future__ import annotations
@@ -19,6 +19,23 @@ METHOD = "shifted Cholesky with a rigorous rounding bound (float64)"
 
 
 @dataclass(frozen=True)
+class Factor:
+    """What shows in exact arithmetic that a matrix is positive definite: S M S ≈ cI + LLᵀ, see `exact`.
+
+    Args:
+        scale: (n,) the exponents of S = diag(2^scale).
+        shift: c > 0.
+        bits: of L behind the binary point.
+        L: the rows of the lower triangle, times 2^bits.
+    """
+
+    scale: list[int]
+    shift: float
+    bits: int
+    L: list[list[int]]
+
+
+@dataclass(frozen=True)
 class Proof:
     """What is known about the positive definiteness of a matrix.
 
@@ -27,12 +44,14 @@ class Proof:
         margin: the smallest eigenvalue of the Jacobi-scaled matrix (unit diagonal), as computed; 1 is the most.
         lower: a proved lower bound on the smallest eigenvalue after scaling by powers of two (negative: none).
         resolution: the rounding error of the assembly, on the same scale; a margin far above it is easy to prove.
+        factor: what an exact proof leaves behind; None for a proof in float64.
     """
 
     holds: bool
     margin: float
     lower: float
     resolution: float
+    factor: Factor | None = None
 
 
 def prove_positive(M: Ball) -> Proof:

@@ -1,0 +1,56 @@
+"""The claim in words, written from the numbers that were checked, each rounded to the safe side."""
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Any
+
+
+def sentence(claim: dict[str, Any], rate: float | None, size: dict[str, int], dt: float | None, labels: dict) -> str:
+    """What was proved about the model."""
+    two = "Whatever two inputs this model is fed, " + ("from one initial state, " if size["x"] else "")
+    match claim:
+        case {"kind": "lipschitz"}:
+            s_u, s_y = (_channels(end, claim[f"{end}_scale"], size[end], labels) for end in "uy")
+            words = f"{two}‖Δy/s_y‖ ≤ {up(claim['gamma'])} ‖Δu/s_u‖, with s_u = ({s_u}) and s_y = ({s_y})."
+        case {"kind": "passive", "input_strict": nu, "output_strict": eps}:
+            words = f"{two}Σ ⟨Δu, Δy⟩ ≥ {down(nu)} Σ|Δu|² + {down(eps)} Σ|Δy|²."
+        case {"kind": "dissipative", "Q": Q, "S": S, "R": R}:
+            words = f"{two}Σ (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ 0 with Q = {Q}, S = {S}, R = {R}."
+        case {"kind": "contracting"}:
+            words, rate = "", claim["rate"] if rate is None else rate
+        case _:
+            words, rate = "At every state and input, the equation of the neurons has exactly one solution.", None
+            if "m" in claim:
+                words += f" ⟨Δw, (I − D11)Δw⟩ ≥ {down(claim['m'])} |Δw|²."
+    words = words.replace("Σ", "∫") if dt is None else words
+    return f"{words} {_forgets(rate, size, dt)} This speaks of the model, not of the plant.".replace("  ", " ").strip()
+
+
+def up(x: float) -> str:
+    """At most 9 digits, rounded upwards."""
+    return f"{Context(prec=9, rounding=ROUND_CEILING).plus(Decimal(x)).normalize():f}"
+
+
+def down(x: float) -> str:
+    """At most 9 digits, rounded downwards."""
+    return f"{Context(prec=9, rounding=ROUND_FLOOR).plus(Decimal(x)).normalize():f}"
+
+
+def _forgets(rate: float | None, size: dict[str, int], dt: float | None) -> str:
+    if rate is None:
+        return ""
+    if size["x"] == 0:
+        return "The model has no state: whatever it was fed before is forgotten at once."
+    words = "Any two trajectories under one input approach each other (|Δx|²_P = ΔxᵀPΔx shrinks strictly)"
+    if dt is None:
+        return f"{words}: |Δx(t)|_P ≤ e^(−c t) |Δx(0)|_P with c = {down(rate)} 1/s."
+    if float(up(rate)) >= 1 or rate <= 0:
+        return f"{words} in steps of {dt!r} s."
+    slowest = up(-dt / math.log(rate) * (1 + 1e-9))
+    return f"{words}: by the factor {up(rate)} per step of {dt!r} s, a time constant of {slowest} s."
+
+
+def _channels(end: str, scale: list[float] | None, count: int, labels: dict[str, Any]) -> str:
+    names, units = labels[f"{end}_names"] or [f"{end}{i + 1}" for i in range(count)], labels[f"{end}_units"]
+    shown = zip(names, scale or [1.0] * count, units or [""] * count, strict=True)
+    return ", ".join(f"{name}: {size!r} {unit}".strip() for name, size, unit in shown)
