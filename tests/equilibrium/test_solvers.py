@@ -109,8 +109,8 @@ def test_anderson_is_the_least_squares_mixing():
         seen.append(z[0].clone())
         return f(z)
 
-    eq.fixed_point(spy, torch.zeros_like(x), solver=eq.Anderson(memory=3, safeguard=1e9), max_steps=7, rtol=1e-14, atol=1e-15,
-                   on_failure="ignore")  # fmt: skip
+    how = {"rtol": 1e-14, "atol": 1e-15, "on_failure": "ignore"}
+    eq.fixed_point(spy, torch.zeros_like(x), solver=eq.Anderson(memory=3, safeguard=1e9), max_steps=7, **how)
     torch.testing.assert_close(torch.stack(seen), torch.stack(visited), rtol=1e-5, atol=1e-7)
 
 
@@ -174,4 +174,6 @@ def test_a_black_box_cannot_be_unrolled():
     x = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
     for solver in (eq.ScipyRoot(), eq.Newton(), eq.NewtonKrylov()):
         with pytest.raises(eq.InputError, match="not differentiable"):
-            eq.fixed_point(lambda z, x: 0.5 * z + x, torch.zeros(1, 2).double(), x, solver=solver, adjoint=eq.Unrolled())
+            eq.fixed_point(
+                lambda z, x: 0.5 * z + x, torch.zeros(1, 2).double(), x, solver=solver, adjoint=eq.Unrolled()
+            )

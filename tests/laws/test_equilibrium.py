@@ -136,7 +136,9 @@ def test_gradcheck_entry_by_entry(state):
     assert gradgradcheck(lambda *a: state(*a, **TIGHT), args, check_fwd_over_rev=True)
 
 
-@pytest.mark.parametrize("solver", [eq.Picard(), eq.Anderson(), eq.Broyden(), eq.Auto()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "solver", [eq.Picard(), eq.Anderson(), eq.Broyden(), eq.Auto()], ids=lambda s: type(s).__name__
+)
 def test_unrolled_derivatives_are_those_of_the_algorithm(solver):
     args = leaves()
     how = {"solver": solver, "adjoint": eq.Unrolled(), **TIGHT}
@@ -175,13 +177,16 @@ def test_torch_func_transforms_of_an_unrolled_loop(state):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
 
     which = (0, 1, 2)
-    close(grad(lambda *a: ours(*a).square().sum(), which)(*args), grad(lambda *a: truth(*a).square().sum(), which)(*args))
+    close(
+        grad(lambda *a: ours(*a).square().sum(), which)(*args), grad(lambda *a: truth(*a).square().sum(), which)(*args)
+    )
     close(jacrev(ours, which)(*args), jacrev(truth, which)(*args))
     close(jacfwd(ours, which)(*args), jacrev(truth, which)(*args))
     tangents = draw(3)
     close(jvp(ours, args, tangents), jvp(truth, args, tangents))
     close(
-        hessian(lambda *a: ours(*a).square().sum(), which)(*args), hessian(lambda *a: truth(*a).square().sum(), which)(*args)
+        hessian(lambda *a: ours(*a).square().sum(), which)(*args),
+        hessian(lambda *a: truth(*a).square().sum(), which)(*args),
     )
 
     def twice(f):
@@ -211,10 +216,15 @@ def test_vmap_over_inputs_and_over_parameters(state):
     close(vmap(loss)(*many), vmap(loss_truth)(*many))
     close(vmap(vmap(ours, (0, None, None)), (None, 0, None))(many[0], many[1], U),
           vmap(vmap(truth, (0, None, None)), (None, 0, None))(many[0], many[1], U))  # fmt: skip
-    close(vmap(jacfwd(ours, 1), (0, 0, None))(many[0], many[1], U), vmap(jacrev(truth, 1), (0, 0, None))(many[0], many[1], U))
+    close(
+        vmap(jacfwd(ours, 1), (0, 0, None))(many[0], many[1], U),
+        vmap(jacrev(truth, 1), (0, 0, None))(many[0], many[1], U),
+    )
 
 
-@pytest.mark.parametrize("solver", [s for n, s in SOLVERS.items() if n != "scipy"], ids=[n for n in SOLVERS if n != "scipy"])
+@pytest.mark.parametrize(
+    "solver", [s for n, s in SOLVERS.items() if n != "scipy"], ids=[n for n in SOLVERS if n != "scipy"]
+)
 def test_a_sample_does_not_depend_on_its_neighbours(solver):
     g = torch.Generator().manual_seed(0)
     W = 0.9 * torch.randn(8, 8, generator=g, dtype=torch.float64) / 8**0.5
@@ -222,7 +232,12 @@ def test_a_sample_does_not_depend_on_its_neighbours(solver):
 
     def solve(x, in_dims):
         return eq.fixed_point(
-            lambda z, x: torch.tanh(z @ W + x), torch.zeros_like(x), x, solver=solver, in_dims=in_dims, on_failure="ignore"
+            lambda z, x: torch.tanh(z @ W + x),
+            torch.zeros_like(x),
+            x,
+            solver=solver,
+            in_dims=in_dims,
+            on_failure="ignore",
         )
 
     together = solve(x, None)

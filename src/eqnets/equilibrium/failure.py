@@ -65,6 +65,6 @@ def describe(statistics: Statistics, failed: list[int], what: str) -> str:
     worst = float(residual[failed].max())
     kinds = [Status(code) for code in sorted({int(c) for c in status[failed]})]
     return (
-        f"{what} was not found for {len(failed)} of {status.numel()} samples ({shown}); the largest residual is {worst:.3g} "
-        "times the tolerance. " + " ".join(f"{kind.name}: {kind.sentence}" for kind in kinds)
+        f"{what} was not found for {len(failed)} of {status.numel()} samples ({shown}); the largest residual is "
+        f"{worst:.3g} times the tolerance. " + " ".join(f"{kind.name}: {kind.sentence}" for kind in kinds)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,16 @@ def fixed_point(
         TypeError: the solver is a splitting, which needs a model such as MonotoneDEQ.
         NotConverged: a sample failed, and on_failure="raise".
     """  # noqa: DOC502
+    # The loop looks at values: hidden from torch.compile, it is one graph break in a compiled model. The compiler takes
+    # a second to import, so this is done only where somebody else has imported it.
+    run: Any = torch.compiler.disable(_fixed_point) if "torch._dynamo" in sys.modules else _fixed_point
+    return run(f, z0, args, in_dims, batch_dims, solver, adjoint, rtol, atol, max_steps, on_failure)
+
+
+def _fixed_point(
+    f: Callable[..., Any], z0: Any, args: tuple[Any, ...], in_dims: Any, batch_dims: int, solver: Solver,
+    adjoint: Adjoint, rtol: float | None, atol: float | None, max_steps: int, on_failure: str,
+) -> Solution:  # fmt: skip
     _check(f, solver, adjoint, max_steps)
     check_policy(on_failure)
     layout = layout_of(z0, batch_dims)
@@ -81,7 +92,7 @@ def _run(
     problem: Problem, z0: Tensor, how: How, adjoint: Adjoint, back: How | None, ambient: Ambient, record: AdjointRecord
 ) -> tuple[Tensor, Statistics]:
     """The solve under plain autograd, or without any."""
-    map = Map(problem.function, problem.inputs, problem.in_dims)
+    map = Map(problem.function, problem.inputs, problem.in_dims, problem.exact)
     start = z0.detach()
     first = problem.first(start)  # with its graph: it shows whether f captures something differentiable
     tracked = first.requires_grad or z0.requires_grad or has_tangent(first)
@@ -97,7 +108,14 @@ def _run(
     if not tracked or isinstance(adjoint, Unrolled):
         return value, statistics
     if back is not None:
-        system = System(ambient.replay(problem.function), problem.inputs, problem.in_dims, back, record)
+        system = System(
+            ambient.replay(problem.function),
+            ambient.replay(problem.exact),
+            problem.inputs,
+            problem.in_dims,
+            back,
+            record,
+        )
         return attach(system, value, z0 if z0.requires_grad else None), statistics
     return truncated(map, value, *adjoint.truncation()), statistics
 
@@ -109,8 +127,8 @@ def _check(f: Any, solver: Any, adjoint: Any, max_steps: Any) -> None:
         raise InputError(f"solver must be a solver such as eqnets.Auto() or eqnets.Anderson(); got {solver!r}.")
     if solver.needs_inclusion:
         raise TypeError(
-            f"{type(solver).__name__} splits an inclusion (an operator and a prox) and cannot solve for a bare f; use a "
-            "model that is an inclusion, such as MonotoneDEQ, or solver=Auto()."
+            f"{type(solver).__name__} splits an inclusion (an operator and a prox) and cannot solve for a bare f; use "
+            "a model that is an inclusion, such as MonotoneDEQ, or solver=Auto()."
         )
     if not isinstance(adjoint, Adjoint):
         raise InputError(

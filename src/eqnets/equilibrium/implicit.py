@@ -8,7 +8,7 @@ node's own output: a differentiable backward is therefore the same node once mor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,7 @@ class System:
 
     Args:
         function: (z, *inputs) → z; it may capture tensors.
+        exact: the same function for what is differentiated twice; another one only where `function` is compiled.
         inputs: its explicit tensors, attached to the graph.
         in_dims: their batch dimensions, or None.
         how: how to solve the adjoint equation.
@@ -42,6 +43,7 @@ class System:
     """
 
     function: Function
+    exact: Function
     inputs: Sequence[Tensor]
     in_dims: Sequence[int | None] | None
     how: How
@@ -52,7 +54,7 @@ class System:
     slots: list[Tensor] = field(default_factory=list)
 
     def evaluate(self, value: Tensor) -> None:
-        """y = f at the solution, on detached stand-ins; finds what f captures."""
+        """Evaluate f at the solution, on detached stand-ins, and find what it captures."""
         mark = sequence_number()
         with torch.enable_grad():
             self.leaf = value.detach().requires_grad_()
@@ -80,24 +82,27 @@ class System:
 
         with torch.enable_grad(), Substitute(stand_in):
             self.y = self.function(self.leaf, *self.slots)
-        keys, bare, count = list(found), self.function, len(self.inputs)
+        keys, count = list(found), len(self.inputs)
         self.inputs = [*self.inputs, *(found[key][0] for key in keys)]
         self.slots += [found[key][1] for key in keys]
         self.in_dims = None
 
-        def function(z: Tensor, *inputs: Tensor) -> Tensor:
-            places = dict(zip(keys, inputs[count:], strict=True))
-            with Substitute(lambda t: places.get(edge(t))):
-                return bare(z, *inputs[:count])
+        def with_places(bare: Function) -> Function:
+            def function(z: Tensor, *inputs: Tensor) -> Tensor:
+                places = dict(zip(keys, inputs[count:], strict=True))
+                with Substitute(lambda t: places.get(edge(t))):
+                    return bare(z, *inputs[:count])
 
-        self.function = function
+            return function
+
+        self.function, self.exact = with_places(self.function), with_places(self.exact)
 
     def solve(self, kind: type[Pull] | type[Push], g: Tensor, what: str) -> Tensor:
-        """u = M u + g without a graph, in units of each sample's g: the answer is linear in g, and so is its tolerance."""
+        """Solve u = M u + g without a graph, in units of each sample's g: all of it is linear in g."""
         assert self.leaf is not None and self.y is not None
         g, how = g.detach(), self.how
         unit = unit_of(g)
-        map = Map(self.function, [t.detach() for t in self.inputs], self.in_dims)
+        map = Map(self.function, [t.detach() for t in self.inputs], self.in_dims, self.exact)
         with torch.no_grad(), forward_ad._set_fwd_grad_enabled(False):
             scaled = g / unit
             found = solve(kind(map, self.leaf, self.y, scaled), scaled, how.solver, how.tol, how.max_steps)
@@ -185,7 +190,8 @@ class _Node(torch.autograd.Function):
         if t is None:
             return torch.zeros_like(z)
         system = ctx.system
-        system.y = system.function(system.leaf, *system.slots) if system.y is None else system.y
+        with torch.enable_grad():
+            system.y = system.exact(system.leaf, *system.slots)
         try:
             w = system.solve(Push, t, TANGENT)
         finally:
@@ -208,14 +214,14 @@ def _differentiable(
 
     def pulled(v: Tensor, g: Tensor, z: Tensor, *inputs: Tensor) -> Tensor:
         with torch.enable_grad(), _gate(z, *inputs) as (slot, *slots):
-            y = system.function(slot, *slots)
+            y = system.exact(slot, *slots)
             (product,) = _grad(y, [slot], v, create_graph=True)
         return g if product is None else product + g
 
     with torch.enable_grad():
-        u = attach(System(pulled, [g, z, *inputs], None, system.how), u)
+        u = attach(System(pulled, pulled, [g, z, *inputs], None, system.how), u)
         with _gate(z, *inputs) as (slot, *slots):
-            y = system.function(slot, *slots)
+            y = system.exact(slot, *slots)
             targets = [*slots, *captured]
             return _grad(y, [targets[i] for i in wanted], u, create_graph=True)
 
@@ -255,7 +261,7 @@ class _Slot(torch.autograd.Function):
 
 
 @contextmanager
-def _gate(*tensors: Tensor) -> Iterable[list[Tensor]]:  # type: ignore[misc]
+def _gate(*tensors: Tensor) -> Iterator[list[Tensor]]:
     """Slots for tensors; closed inside the block, open after it."""
     gate = _Gate()
     try:

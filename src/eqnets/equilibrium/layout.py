@@ -92,7 +92,8 @@ class Layout:
         leaves, spec = tree_flatten(output)
         if spec != self.spec or not all(isinstance(leaf, Tensor) for leaf in leaves):
             raise InputError(
-                f"f must return the structure of z0, {self.spec}, but returned {spec if leaves else type(output).__name__}."
+                f"f must return the structure of z0, {self.spec}, but returned "
+                f"{spec if leaves else type(output).__name__}."
             )
         for i, (leaf, shape, dtype) in enumerate(zip(leaves, self.shapes, self.dtypes, strict=True)):
             expected = (self.batch, *shape) if self.batch_dims else tuple(shape)

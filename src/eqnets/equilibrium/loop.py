@@ -134,11 +134,9 @@ class _Work:
     def _nonfinite(self, residual: Tensor, state: dict[str, Any]) -> None:
         """End the samples without a finite value twice in a row: a solver has one chance to step back."""
         now = self.active & ~residual.isfinite()
-        twice = now if self.k == 1 else now if self.bad is None else now & self.bad
-        if self.k > 1 and self.bad is None:
-            twice = torch.zeros_like(now)
-        self.bad = now
-        if bool(twice.any()):
+        twice = now if self.k == 1 else None if self.bad is None else now & self.bad
+        self.bad = now if bool(now.any()) else None
+        if twice is not None and bool(twice.any()):
             self._end(twice, Status.NONFINITE, state)
 
     def _give_up(self, which: Tensor, status: Status, r: Tensor, state: dict[str, Any]) -> None:

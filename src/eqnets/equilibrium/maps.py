@@ -21,12 +21,16 @@ class Map:
         function: (z, *inputs) → (batch, n).
         inputs: tensors.
         in_dims: the batch dimension of each input, or None for one without; None as a whole: samples cannot be taken.
+        exact: the function to differentiate twice, where the other one is compiled; None: the same.
     """
 
     linear = False
 
-    def __init__(self, function: Function, inputs: Sequence[Tensor], in_dims: Sequence[int | None] | None) -> None:
-        self.function, self.inputs, self.in_dims = function, inputs, in_dims
+    def __init__(
+        self, function: Function, inputs: Sequence[Tensor], in_dims: Sequence[int | None] | None,
+        exact: Function | None = None,
+    ) -> None:  # fmt: skip
+        self.function, self.inputs, self.in_dims, self.exact = function, inputs, in_dims, exact or function
 
     def __call__(self, z: Tensor) -> Tensor:
         """f(z)."""
@@ -48,7 +52,7 @@ class Map:
         """
         assert self.in_dims is not None
         taken = [t if d is None else t.index_select(d, rows) for t, d in zip(self.inputs, self.in_dims, strict=True)]
-        return Map(self.function, taken, self.in_dims)
+        return Map(self.function, taken, self.in_dims, self.exact)
 
     def graph(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate f with a graph to z.
@@ -84,8 +88,9 @@ class Map:
         Returns:
             The product.
         """  # noqa: E501
-        leaf, y = self.graph(z)
-        return transpose(y, leaf)
+        leaf = z.detach().requires_grad_()
+        with torch.enable_grad():
+            return transpose(self.exact(leaf, *self.inputs), leaf)
 
     def jacobian(self, z: Tensor) -> Tensor:
         """The Jacobian of every sample, row by row.
@@ -130,7 +135,7 @@ class Pull(Map):
         return Pull(map, *map.graph(self.leaf.detach()[rows]), self.g[rows])
 
     def push(self, z: Tensor) -> Callable[[Tensor], Tensor]:
-        """w ↦ J(z)ᵀ w: the Jacobian of this map is Jᵀ, wherever it is asked for."""
+        """The products w ↦ J(z)ᵀ w: the Jacobian of this map is Jᵀ, wherever it is asked for."""
         del z
         return lambda w: product(self.y, self.leaf, w)
 
@@ -170,7 +175,7 @@ class Push(Map):
         return Push(map, *map.graph(self.leaf.detach()[rows]), self.t[rows])
 
     def push(self, z: Tensor) -> Callable[[Tensor], Tensor]:
-        """w ↦ J(z) w: the Jacobian of this map is J, wherever it is asked for."""
+        """The products w ↦ J(z) w: the Jacobian of this map is J, wherever it is asked for."""
         del z
         return self.product
 

@@ -54,10 +54,10 @@ class Damped(Solver):
             (batch, n).
         """
         size = torch.linalg.vector_norm(point.r, dim=1)
+        one = torch.ones_like(size)
         if state["z"] is None:
-            accepted = torch.ones_like(size, dtype=torch.bool)
-            state.update(z=point.z, r=point.r, size=size, step=point.r, length=torch.ones_like(size))
-            state["ratio"] = torch.ones_like(size)
+            accepted = one > 0
+            state.update(z=point.z, r=point.r, size=size, step=point.r, length=one, ratio=one)
         else:
             length = state["length"]
             accepted = size <= (1.0 - SUFFICIENT * length) * state["size"]
@@ -70,14 +70,15 @@ class Damped(Solver):
             state["length"] = torch.where(accepted, 1.0, length / 2)
         if bool(accepted.any()):
             column = accepted[:, None]
-            base = torch.where(state["z"].isfinite(), state["z"], 0.0)
-            step = self.direction(map, base, torch.where(column, state["r"], 0.0), point.residual, state["ratio"])
-            step = torch.where(step.isfinite().all(1, keepdim=True), step, state["r"])
+            z, r = _held(state, "z"), _held(state, "r")
+            base = torch.where(z.isfinite(), z, 0.0)
+            step = self.direction(map, base, torch.where(column, r, 0.0), point.residual, state["ratio"])
+            step = torch.where(step.isfinite().all(1, keepdim=True), step, r)
             state["step"] = torch.where(column, step, state["step"])
-        return state["z"] + state["length"][:, None] * state["step"]
+        return torch.addcmul(_held(state, "z"), _held(state, "length")[:, None], _held(state, "step"))
 
     def direction(self, map: Map, z: Tensor, r: Tensor, residual: Tensor, ratio: Tensor) -> Tensor:
-        """d with (I − J(z)) d = r.
+        """The step d with (I − J(z)) d = r.
 
         Args:
             map: z ↦ f(z), with its Jacobian.
@@ -93,6 +94,10 @@ class Damped(Solver):
             NotImplementedError: a subclass forgot it.
         """
         raise NotImplementedError(f"{type(self).__name__} must define direction.")
+
+
+def _held(state: dict[str, Any], name: str) -> Tensor:
+    return state[name]
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Problem:
         in_dims: the batch dimension of each input, or None for one without; None as a whole: unknown.
         layout: of the state.
         call: the same with the output as f returns it.
+        exact: the same function without torch.compile, for all that is differentiated more than once.
     """
 
     function: Function
@@ -70,12 +71,14 @@ class Problem:
     in_dims: list[int | None] | None
     layout: Layout
     call: Callable[..., Any]
+    exact: Function
 
     def first(self, z: Tensor, *inputs: Tensor) -> Tensor:
         """f(z) for the first time: the output is checked.
 
         Args:
             z: (batch, n).
+            inputs: in place of the problem's own.
 
         Returns:
             (batch, n).
@@ -100,7 +103,7 @@ def pose(f: Callable[..., Any], layout: Layout, args: tuple[Any, ...], in_dims: 
 
     Raises:
         InputError: in_dims does not fit args, or a batched argument has another batch than z0.
-    """
+    """  # noqa: DOC502
     leaves, spec = tree_flatten(args)
     where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     inputs: list[Tensor] = [leaves[i] for i in where]
@@ -109,6 +112,8 @@ def pose(f: Callable[..., Any], layout: Layout, args: tuple[Any, ...], in_dims: 
     plain = len(where) == len(args) == len(leaves)  # every argument is a tensor: nothing to rebuild
 
     state: dict[str, Tensor] = {}
+    eager = uncompiled(f)
+    f = eager if lift else f
     if lift and isinstance(f, torch.nn.Module):
         state = {**dict(f.named_parameters()), **dict(f.named_buffers())}
     names, own = list(state), list(state.values())
@@ -125,7 +130,23 @@ def pose(f: Callable[..., Any], layout: Layout, args: tuple[Any, ...], in_dims: 
     def function(z: Tensor, *tensors: Tensor) -> Tensor:
         return layout.flatten(call(z, *tensors))
 
-    return Problem(function, inputs + own, None if dims is None else dims + [None] * len(own), layout, call)
+    def exact(z: Tensor, *tensors: Tensor) -> Tensor:
+        return layout.flatten(eager(layout.unflatten(z), *(tensors if plain else rebuild(tensors))))
+
+    all_dims = None if dims is None else dims + [None] * len(own)
+    return Problem(function, inputs + own, all_dims, layout, call, function if eager is f else exact)
+
+
+def uncompiled(f: Callable[..., Any]) -> Callable[..., Any]:
+    """What torch.compile wrapped, or f itself: a compiled function can be differentiated only once.
+
+    Args:
+        f: a function or a module.
+
+    Returns:
+        The eager one.
+    """
+    return getattr(f, "_orig_mod", None) or getattr(f, "_torchdynamo_orig_callable", None) or f
 
 
 def _rebuilder(leaves: list[Any], where: Sequence[int], spec: Any) -> Callable[[Sequence[Tensor]], Any]:

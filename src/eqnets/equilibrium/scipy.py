@@ -15,7 +15,8 @@ from eqnets.equilibrium.solver import Point, Solver, check_number
 from eqnets.errors import InputError
 
 METHODS = (
-    "hybr", "lm", "broyden1", "broyden2", "anderson", "linearmixing", "diagbroyden", "excitingmixing", "krylov", "df-sane",
+    "hybr", "lm", "broyden1", "broyden2", "anderson", "linearmixing", "diagbroyden", "excitingmixing", "krylov",
+    "df-sane",
 )  # fmt: skip
 
 

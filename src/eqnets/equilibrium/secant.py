@@ -141,7 +141,7 @@ def dots(rows: Tensor, vector: Tensor) -> Tensor:
 
 
 def combine(start: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
-    """start − Σ weights·rows.
+    """The sum start − Σ weights·rows.
 
     Args:
         start: (batch, n).

@@ -29,8 +29,9 @@ _SENTENCES = {
     Status.CONVERGED: "the residual is within the tolerance.",
     Status.MAX_STEPS: "the steps ran out while the residual still fell; raise max_steps, start nearer with z0, or use "
     "solver=Anderson() or NewtonKrylov().",
-    Status.STALLED: "the residual stopped falling above the tolerance; try solver=NewtonKrylov() or Picard(damping=0.5), "
-    "loosen rtol and atol if the residual is rounding error, or make f contract (MonotoneDEQ does by construction).",
+    Status.STALLED: "the residual stopped falling above the tolerance; try solver=NewtonKrylov() or "
+    "Picard(damping=0.5), loosen rtol and atol if the residual is rounding error, or make f contract (MonotoneDEQ does "
+    "by construction).",
     Status.DIVERGED: "the iterates grow without bound; try solver=NewtonKrylov() or Picard(damping=0.5), or make f "
     "contract (smaller weights, a Jacobian penalty, or MonotoneDEQ).",
     Status.NONFINITE: "f returned NaN or infinity; check the inputs of these samples, or damp the solver.",
@@ -111,8 +112,8 @@ class Solution:
     """An equilibrium z = f(z) and what is known about it.
 
     Args:
-        value: f(z) at the best finite iterate z of each sample, in the structure, shapes and dtypes of z0. It carries the
-            derivatives that the adjoint defines. A sample without any finite iterate keeps its z0.
+        value: f(z) at the best finite iterate z of each sample, in the structure, shapes and dtypes of z0. It carries
+            the derivatives that the adjoint defines. A sample without any finite iterate keeps its z0.
         statistics: status, residual and steps per sample.
         adjoint: names the adjoint, and holds the statistics of the backward solve after a backward pass.
     """

@@ -29,13 +29,15 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Solver:
-    """Base of every solver. State is a dict of tensors whose first dimension is the batch (or None), so that the loop can
-    drop finished samples; every decision is made per sample.
+    """Base of every solver.
+
+    State is a dict whose tensors have the batch first, so that the loop can drop finished samples; every decision is
+    made per sample.
 
     Class attributes: a sample whose best residual has not fallen below `progress` times its value of `patience` steps
     ago has stalled. `one_shot` solvers make one step. `unrollable` solvers step by differentiable operations.
     `needs_inclusion` marks splitting solvers, which need a model that is an inclusion, not a bare f.
-    """  # noqa: D205
+    """
 
     patience: ClassVar[int] = 32
     progress: ClassVar[float] = 0.99
@@ -66,8 +68,8 @@ class Solver:
         """
         if not self.unrollable:
             raise InputError(
-                f"the steps of {type(self).__name__} are not differentiable; use adjoint=Implicit(), or Unrolled() with "
-                "Picard, Anderson, Broyden or Auto."
+                f"the steps of {type(self).__name__} are not differentiable; use adjoint=Implicit(), or Unrolled() "
+                "with Picard, Anderson, Broyden or Auto."
             )
         return self
 

@@ -1,7 +1,8 @@
 """The implicit function theorem under torch.func: one Function with explicit inputs, whose backward is itself again.
 
-torch.func.grad, jacrev, jacfwd, jvp, hessian and vmap each wrap tensors; the Function is unwrapped level by level until
-`forward` sees plain tensors, so that the loop can look at values. vmap flattens (N, batch) into one batch of the solver.
+torch.func.grad, jacrev, jacfwd, jvp, hessian and vmap each wrap tensors; the Function is unwrapped level by level
+until `forward` sees plain tensors, so that the loop can look at values. vmap flattens (N, batch) into one batch of the
+solver.
 Backward solves u = J(z)ᵀu + g, and jvp w = J(z)w + t, as further calls of the same Function: every order follows.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch
+from torch._C import _functorch  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
 from eqnets.equilibrium.adjoint import Adjoint, Unrolled
@@ -80,11 +81,11 @@ class Equation:
         raise NotImplementedError
 
     def pulled(self) -> Equation:
-        """u = J(z)ᵀ u + g, for its solution z."""
+        """The equation u = J(z)ᵀ u + g, for its solution z."""
         return Pulled.of(self)
 
     def pushed(self) -> Equation:
-        """w = J(z) w + t, for its solution z."""
+        """The equation w = J(z) w + t, for its solution z."""
         return Pushed.of(self)
 
 
@@ -99,7 +100,7 @@ class Root(Equation):
         return Map(self.function, inputs, self.in_dims)
 
     def many(self, count: int, dims: tuple[int | None, ...], randomness: str) -> Equation:
-        """f mapped over N, on (N·batch, n)."""
+        """The same with f mapped over N, on (N·batch, n)."""
         mapped = torch.func.vmap(self.function, in_dims=(0, *dims), randomness=randomness)
 
         def function(z: Tensor, *inputs: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class Linear(Equation):
 
     @property
     def states(self) -> int:  # type: ignore[override]
-        """g and z, and those of the base."""
+        """Two, g and z, more than those of the base."""
         return self.base.states + 2
 
     def map(self, inputs: tuple[Tensor, ...]) -> Map:
@@ -154,7 +155,7 @@ class Pulled(Linear):
         """(u, g, z, *inputs) ↦ J(z)ᵀ u + g."""
 
         def function(u: Tensor, g: Tensor, z: Tensor, *inputs: Tensor) -> Tensor:
-            _, pull = torch.func.vjp(lambda s: base.function(s, *inputs), z)
+            _, pull = _vjp(lambda s: base.function(s, *inputs), z)
             return pull(u)[0] + g
 
         return function
@@ -171,8 +172,8 @@ class Pushed(Linear):
         """(w, t, z, *inputs) ↦ J(z) w + t, where J w is the derivative of v ↦ Jᵀv."""
 
         def function(w: Tensor, t: Tensor, z: Tensor, *inputs: Tensor) -> Tensor:
-            _, pull = torch.func.vjp(lambda s: base.function(s, *inputs), z)
-            _, push = torch.func.vjp(lambda v: pull(v)[0], torch.zeros_like(z))
+            _, pull = _vjp(lambda s: base.function(s, *inputs), z)
+            _, push = _vjp(lambda v: pull(v)[0], torch.zeros_like(z))
             return push(w)[0] + t
 
         return function
@@ -208,7 +209,7 @@ class _Solve(torch.autograd.Function):
         chosen = [i for i, t in enumerate(inputs) if t.is_floating_point() and ctx.needs_input_grad[2 + i]]
         grads: list[Tensor | None] = [None] * len(inputs)
         if chosen:
-            _, pull = torch.func.vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
+            _, pull = _vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
             for i, grad in zip(chosen, pull(u), strict=True):
                 grads[i] = grad
         return None, torch.zeros_like(z) if ctx.needs_input_grad[1] else None, *grads
@@ -219,8 +220,8 @@ class _Solve(torch.autograd.Function):
         chosen = [i for i, t in enumerate(tangents) if t is not None]
         if not chosen or ctx.equation.back is None:
             return torch.zeros_like(z) if ctx.equation.back is not None else None, None, None, None
-        _, pull = torch.func.vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
-        _, push = torch.func.vjp(pull, torch.zeros_like(z))
+        _, pull = _vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
+        _, push = _vjp(pull, torch.zeros_like(z))
         (t,) = push(tuple(tangents[i] for i in chosen))
         return _Solve.apply(ctx.equation.pushed(), t, t, z, *inputs)[0], None, None, None
 
@@ -241,6 +242,11 @@ class _Solve(torch.autograd.Function):
         return tuple(t.reshape(count, -1, *t.shape[1:]) for t in out), (0, 0, 0, 0)
 
 
+def _vjp(function: Any, *primals: Tensor) -> tuple[Any, Any]:
+    out = torch.func.vjp(function, *primals)
+    return out[0], out[1]
+
+
 def _of(equation: Equation, z: Tensor, inputs: list[Tensor], chosen: list[int]) -> Function:
     """The chosen inputs ↦ f(z, *inputs)."""
 
@@ -254,7 +260,7 @@ def _of(equation: Equation, z: Tensor, inputs: list[Tensor], chosen: list[int]) 
 
 
 def _refuse_captured(problem: Problem, z0: Tensor) -> None:
-    """Evaluate f on plain stand-ins for all its explicit inputs: what is still differentiable or mapped was captured."""
+    """Evaluate f on plain stand-ins for all its explicit inputs: what still is differentiable was captured."""
     y = problem.first(_plain(z0), *(_plain(t) for t in problem.inputs))
     if _differentiable(y):
         raise InputError(
