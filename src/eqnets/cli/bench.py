@@ -1,4 +1,4 @@
-"""`eqnets bench`: our models on the measured benchmarks, by their protocol, beside the linear and the published rows."""
+"""`eqnets bench`: measured benchmarks by their official protocol, beside the linear and the published rows."""
 
 from __future__ import annotations
 
