@@ -91,7 +91,9 @@ def test_a_module_and_a_tree_are_maps_too():
 
     z = {"a": randn(3, 1), "b": randn(3, 2, 2)}
     flat = torch.cat([z["a"], z["b"].flatten(1)], 1)
-    torch.testing.assert_close(jacobian_norm(split, z, generator=seeded(1)), jacobian_norm(layer, flat, generator=seeded(1)))  # noqa: E501
+    torch.testing.assert_close(
+        jacobian_norm(split, z, generator=seeded(1)), jacobian_norm(layer, flat, generator=seeded(1))
+    )  # noqa: E501
     jacobian_norm(layer, flat).sum().backward()
     assert layer.weight.grad is not None
     torch.testing.assert_close(spectral_radius(split, z), spectral_radius(layer, flat))

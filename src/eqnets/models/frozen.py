@@ -94,6 +94,8 @@ def freeze(module: nn.Module, memo: dict[int, nn.Module]) -> nn.Module:
         frozen = module
     elif isinstance(module, FixedDropout):
         frozen = Held(module) if module.active else module
+    elif isinstance(module, Held):
+        frozen = module  # an outer solve holds it
     else:
         frozen = _twin(module, memo)
     memo[id(module)] = frozen
@@ -122,4 +124,5 @@ def _check_compiled(module: nn.Module) -> None:
             what = "spectral_norm in train mode, which changes at every evaluation"
         else:
             continue
+        name = name.replace("_orig_mod.", "")
         raise InputError(f"'{name}' is {what}, but it is compiled; compile the submodules without it, or call .eval().")
