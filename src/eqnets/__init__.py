@@ -24,10 +24,13 @@ from eqnets.equilibrium import (
     Anderson,
     Auto,
     Broyden,
+    DouglasRachford,
+    ForwardBackward,
     Implicit,
     JacobianFree,
     Newton,
     NewtonKrylov,
+    PeacemanRachford,
     Phantom,
     Picard,
     ScipyRoot,
@@ -47,7 +50,20 @@ from eqnets.errors import (
     NotConvergedWarning,
     UncertifiedWarning,
 )
-from eqnets.models import DEQ, RNN, ContractingREN, FiniteDepth, FixedDropout, LipschitzREN, weight_tied
+from eqnets.models import (
+    DEQ,
+    RNN,
+    ContractingREN,
+    FiniteDepth,
+    FixedDropout,
+    LipschitzDEQ,
+    LipschitzREN,
+    MonotoneConvDEQ,
+    MonotoneDEQ,
+    MonotoneLinear,
+    MultiTierDEQ,
+    weight_tied,
+)
 from eqnets.system import plants
 from eqnets.system.discretise import discretise
 from eqnets.system.lfr import LFR
@@ -75,10 +91,13 @@ __all__ = [
     "Anderson",
     "Auto",
     "Broyden",
+    "DouglasRachford",
+    "ForwardBackward",
     "Implicit",
     "JacobianFree",
     "Newton",
     "NewtonKrylov",
+    "PeacemanRachford",
     "Phantom",
     "Picard",
     "ScipyRoot",
@@ -104,7 +123,12 @@ __all__ = [
     "DEQ",
     "FiniteDepth",
     "FixedDropout",
+    "LipschitzDEQ",
     "LipschitzREN",
+    "MonotoneConvDEQ",
+    "MonotoneDEQ",
+    "MonotoneLinear",
+    "MultiTierDEQ",
     "RNN",
     "weight_tied",
     # certification

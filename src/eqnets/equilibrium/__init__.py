@@ -11,6 +11,7 @@ from eqnets.equilibrium.picard import Picard
 from eqnets.equilibrium.scipy import ScipyRoot
 from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics, Status
 from eqnets.equilibrium.solver import Solver
+from eqnets.equilibrium.splitting import DouglasRachford, ForwardBackward, PeacemanRachford
 
 __all__ = [
     "Adjoint",
@@ -18,10 +19,13 @@ __all__ = [
     "Anderson",
     "Auto",
     "Broyden",
+    "DouglasRachford",
+    "ForwardBackward",
     "Implicit",
     "JacobianFree",
     "Newton",
     "NewtonKrylov",
+    "PeacemanRachford",
     "Phantom",
     "Picard",
     "ScipyRoot",

@@ -30,7 +30,7 @@ def zero(
     build: Callable[..., Any], sigma: Proximal, bias: Tensor, weights: Sequence[Tensor],
     factor: Callable[..., Factored], *, z0: Tensor | None = None, solver: Solver, adjoint: Adjoint,
     rtol: float | None = None, atol: float | None = None, max_steps: int = 1000, on_failure: str = "warn",
-) -> tuple[Solution, Factored | None]:  # fmt: skip
+) -> Solution:  # fmt: skip
     """Find z = σ(W z + b) for every sample, with derivatives of every order with respect to b and the weights of W.
 
     Args:
@@ -48,7 +48,7 @@ def zero(
         on_failure: "warn", "raise" or "ignore"; for the backward solve too.
 
     Returns:
-        The solution, and the factored operator (None under torch.func transforms).
+        The solution.
 
     Raises:
         InputError: an unknown option, or Unrolled, whose steps would go through a prox that is solved for.
@@ -71,8 +71,7 @@ def zero(
     z, status, residual, steps = _Solve.apply(equation, start, *inputs)  # type: ignore[misc]
     if back is None:
         z = truncated(Map(function, inputs, None), z, *adjoint.truncation())
-    plain = not torch._C._are_functorch_transforms_active()
-    return Solution(z, Statistics(status, residual, steps), record), factor(*weights) if plain else None
+    return Solution(z, Statistics(status, residual, steps), record)
 
 
 class Structured:
