@@ -1,6 +1,7 @@
 """From a certificate and the weights to a sentence that is true, or to the reason why there is none."""
 
 import hashlib
+import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +11,12 @@ from eqnets_verify.files import LABELS, SHAPES, Block, Rejected, digest, form, p
 from eqnets_verify.inequality import System, inequality, monotone, supply_of
 from eqnets_verify.sentence import sentence
 
-# The lemmas α ≤ (φ(a) − φ(b))/(a − b) ≤ β for all a ≠ b; derivatives 1 − tanh², s(1 − s), s = sigmoid, 1 − cos.
-LEMMAS = {"relu": (0.0, 1.0), "tanh": (0.0, 1.0), "sigmoid": (0.0, 0.25), "softplus": (0.0, 1.0)}
-LEMMAS |= {"identity": (1.0, 1.0), "sine_defect": (0.0, 2.0)}
+# The lemmas α ≤ (φ(a) − φ(b))/(a − b) ≤ β for all a ≠ b: extrema of derivatives, decimals rounded outwards.
+LEMMAS = {
+    "relu": (0.0, 1.0), "tanh": (0.0, 1.0), "sigmoid": (0.0, 0.25), "softplus": (0.0, 1.0), "identity": (1.0, 1.0),
+    "hardtanh": (0.0, 1.0), "sine_defect": (0.0, 2.0), "gelu": (-0.128904145186, 1.128904145186),
+    "silu": (-0.099839320129, 1.099839320129), "mish": (-0.112526122390, 1.088498161252), "selu": (0.0, 1.758099340848),
+}  # fmt: skip
 
 
 class Verdict(NamedTuple):
@@ -57,8 +61,8 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
     _demand(
         len(d["P"]) == (0 if neurons_only else size["x"]), f"P has {len(d['P'])} rows, which does not fit the model"
     )
-    _demand(len(d["Lambda"]) == size["w"], f"Lambda has {len(d['Lambda'])} numbers for {size['w']} neurons")
-    _demand(all(multiplier > 0 for multiplier in d["Lambda"]), "a multiplier in Lambda is not positive")
+    fits = len(d["Lambda"]) == size["w"] and all(multiplier > 0 for multiplier in d["Lambda"])
+    _demand(fits, "Lambda does not hold one positive multiplier per neuron")
     matrices = {name: block.rows() for name, block in blocks.items() if len(block.shape) == 2}
     system, least = System(matrices, size, slopes, dt, d["P"], d["Lambda"]), float(dt is not None)
     needed = {} if neurons_only else {"P": dyadic(d["P"])}
@@ -96,9 +100,11 @@ def _demand(condition: bool, otherwise: str) -> None:
 def _slopes(activation: str, count: int) -> list[tuple[float, float]]:
     found = []
     for name in map(str.strip, activation.split(",") if "," in activation else [activation] * count):
-        leak = re.fullmatch(r"leaky_relu\((0?\.\d+|0|1|[01]\.\d+|\d(?:\.\d+)?e-\d+)\)", name)
-        found.append((float(leak[1]), 1.0) if leak and float(leak[1]) <= 1 else LEMMAS.get(name, (0.0, -1.0)))
-    fits = len(found) == count and all(low <= high for low, high in found)
+        match = re.fullmatch(r"(leaky_relu|elu|softshrink)\((\d+(?:\.\d+)?(?:e[+-]?\d+)?)\)", name)
+        a = float(match[2]) if match else 0.0
+        with_number = {"leaky_relu": (a, 1.0), "elu": (0.0, max(1.0, a)), "softshrink": (0.0, 1.0)}
+        found.append(with_number[match[1]] if match else LEMMAS.get(name, (0.0, -1.0)))
+    fits = len(found) == count and all(low <= high < math.inf for low, high in found)
     _demand(fits, f"there is no slope lemma for each neuron in the activation '{activation[:60]}'")
     return found
 

@@ -116,8 +116,7 @@ def read_blocks(data: bytes) -> tuple[dict[str, Block], dict[str, Any] | None]:
         if len(entry["shape"]) != len(letters) or min(entry["shape"]) < 0 or not all(map(math.isfinite, values)):
             raise Rejected(f"block {name} of the weights has a wrong shape, or holds NaN or infinity")
         blocks[name] = Block(tuple(entry["shape"]), list(values))
-    metadata = fit("the metadata of the weights", header.get("__metadata__", {}), dict)
-    labels = metadata.get("eqnets.labels")
+    labels = fit("the metadata of the weights", header.get("__metadata__", {}), dict).get("eqnets.labels")
     return blocks, parse(labels, "the labels of the weights") if isinstance(labels, str) else None
 
 

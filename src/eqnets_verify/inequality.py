@@ -6,8 +6,7 @@ For increments ξ = (Δx, Δw, Δu) of two trajectories, rows Δx⁺ = Lx ξ, Δ
 
 with p_i = Ew_i − α_i Lz_i, r_i = Ew_i − β_i Lz_i. On trajectories the sum over i is ≤ 0 where λ ≥ 0, so that
 V(Δx⁺) ≤ ρ² V(Δx) + ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu for V = ΔxᵀPΔx. In continuous time the first two terms are
-−(ExᵀP Lx + LxᵀP Ex) − 2c ExᵀP Ex. Over Δw alone it says that the neurons' equation has exactly one solution; where
-Q ≼ 0, the whole says that too.
+−(ExᵀP Lx + LxᵀP Ex) − 2c ExᵀP Ex. Over Δw alone, or with Q ≼ 0, it says that the neurons have exactly one solution.
 """
 
 import math

@@ -1,0 +1,65 @@
+"""No changed certificate makes the checker say what is false; each of those that it accepts is proved by an oracle."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+
+import pytest
+from benchmarks.certificate_mutations import cases, is_true, mutants
+
+from eqnets_verify import Rejected, check
+
+
+@pytest.fixture(scope="module")
+def originals():
+    return cases()
+
+
+def test_what_was_certified_is_accepted_and_true(originals) -> None:
+    assert {document["claim"]["kind"] for document, _, _ in originals} == {
+        "wellposed", "monotone", "contracting", "lipschitz", "passive", "dissipative",
+    }  # fmt: skip
+    for document, blocks, labels in originals:
+        assert check(document, blocks, labels).sentence
+        assert is_true(document, blocks)
+
+
+def test_the_oracle_refutes_false_claims(originals) -> None:
+    for document, blocks, _ in originals:
+        claim = document["claim"]
+        false = {"gamma": 0.5, "input_strict": 9.0, "m": 1.5, "rate": 0.01 if document["dt"] else 9.0}
+        changed = copy.deepcopy(document)
+        for key in false.keys() & claim.keys():
+            changed["claim"][key] = false[key]
+            changed["rate"] = None
+            assert not is_true(changed, blocks), claim
+
+
+def test_no_changed_certificate_is_accepted_with_a_false_claim(originals) -> None:
+    outcomes: Counter[str] = Counter()
+    for said, (document, blocks, labels) in mutants(originals, 2000, seed=1):
+        try:
+            check(document, blocks, labels)
+        except Rejected as reason:
+            assert str(reason) and "\n" not in str(reason)
+            outcomes["rejected"] += 1
+            continue
+        assert is_true(document, blocks), said
+        assert document["labels"] == labels, said
+        outcomes["accepted"] += 1
+    assert outcomes["accepted"] > 100 and outcomes["rejected"] > 1000, outcomes
+
+
+def test_a_stale_hash_is_always_rejected(originals) -> None:
+    rejected = 0
+    for _, (document, blocks, labels) in mutants(originals, 1000, seed=2, rehash=False):
+        unchanged = any(
+            blocks == b and all(document[k] == d[k] for k in ("digest", "activation", "dt")) for d, b, _ in originals
+        )
+        if unchanged:  # the change was none, such as 0 times a factor
+            continue
+        with pytest.raises(Rejected):
+            check(document, blocks, labels)
+        rejected += 1
+    assert rejected > 900
