@@ -100,6 +100,22 @@ def test_torch_func_sees_the_same_mask():
         torch.testing.assert_close(ours[name], theirs[name])
 
 
+def test_mapped_with_randomness_same_every_sample_has_the_same_mask():
+    deq, x = make(), inputs(3, 3)
+
+    def loss(parameters, x):
+        return torch.func.functional_call(deq, parameters, (x[None],)).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0), randomness="same")
+    torch.manual_seed(3)
+    ours = each({name: p.detach() for name, p in deq.named_parameters()}, x)
+    for k in range(3):
+        torch.manual_seed(3)
+        theirs = gradients(deq, deq(x[k : k + 1]).square().sum())
+        for name in theirs:
+            torch.testing.assert_close(ours[name][k], theirs[name])
+
+
 def test_checkpointing_repeats_it():
     deq, x = make(), inputs(6, 3).requires_grad_()
     torch.manual_seed(5)

@@ -217,6 +217,29 @@ def test_a_compiled_cell(backend):
         torch.testing.assert_close(ours[name.replace("cell.", "cell._orig_mod.")], plain[name])
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:DeprecationWarning", "ignore:The .grad attribute of a Tensor:UserWarning"
+)
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_model_with_a_held_dropout_and_a_normalised_weight(backend):
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    cell = Tanh(inner=eq.FixedDropout(0.5), gain=0.4)
+    cell.W = torch.nn.utils.parametrizations.weight_norm(cell.W)
+    cell.W.parametrizations.weight.original0.data.mul_(0.5)
+    net = nn.Sequential(nn.Linear(3, 3, dtype=torch.float64), eq.DEQ(cell, 4, **TIGHT), nn.ReLU())
+    compiled, x = torch.compile(net, backend=backend), inputs(5, 3)
+    values, grads = [], []
+    for module in (net, compiled):
+        torch.manual_seed(1)
+        values.append([module(x), module(x)])
+        grads.append(gradients(net, values[-1][1].square().sum()))
+    assert not torch.equal(*values[1])  # a new mask for a new solve, compiled or not
+    torch.testing.assert_close(values[0], values[1])
+    for name in grads[0]:
+        torch.testing.assert_close(grads[0][name], grads[1][name])
+
+
 def test_what_must_be_held_during_a_solve_cannot_hide_in_a_compiled_cell():
     hidden = torch.compile(Tanh(inner=eq.FixedDropout(0.5)), backend="eager")
     with pytest.raises(eq.InputError, match="'inner' is FixedDropout.*compile the submodules"):

@@ -31,7 +31,10 @@ class DEQ(nn.Module):
     zero from it. Train it by an auxiliary loss: `z0 = deq.guess(x); sol = deq.solve(x, z0);
     loss = task(sol.value) + mse(z0, sol.value.detach())`.
 
-    Jacobian penalty: `loss = task(sol.value) + c * jacobian_norm(deq.cell, sol.value, x).mean()`.
+    Jacobian penalty: `loss = task(sol.value) + c * jacobian_norm(deq.cell, sol.value, x).mean()`; under FixedDropout it
+    is that of another mask.
+
+    torch.compile of the cell speeds it up; a compiled model has one break in its graph, at the solve.
 
     Args:
         cell: a module or callable (z, x) → z, which treats every sample by itself (else use batch_dims=0).

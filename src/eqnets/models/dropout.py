@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch  # type: ignore[attr-defined]
 
 from eqnets.errors import InputError
 
@@ -86,5 +87,8 @@ class Held(nn.Module):
         key = (self.call, x.shape, x.device)
         self.call += 1
         if key not in self.masks:
-            self.masks[key] = self.dropout.draw(x)
+            mask = self.dropout.draw(x)
+            while _functorch.is_gradtrackingtensor(mask):  # drawn under torch.func.grad, and used after it
+                mask = _functorch.get_unwrapped(mask)
+            self.masks[key] = mask
         return self.dropout.apply_mask(x, self.masks[key])
