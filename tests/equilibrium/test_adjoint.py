@@ -211,6 +211,47 @@ def test_weights_shared_between_the_cell_and_what_feeds_it_are_counted_once():
         close(truth_of(solve), expected)
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_hook_on_a_parameter_runs_once(create_graph):
+    cell, x = Cell(), inputs()
+    expected = grads(eq.fixed_point(cell, torch.zeros_like(x), x).value, cell.W)[0]
+    calls = []
+    handle = cell.W.register_hook(lambda g: calls.append(1) or 2 * g)
+    doubled = grads(eq.fixed_point(cell, torch.zeros_like(x), x).value, cell.W, create_graph=create_graph)[0]
+    close(doubled, 2 * expected)
+    assert len(calls) == 1
+    handle.remove()
+    close(grads(eq.fixed_point(cell, torch.zeros_like(x), x).value, cell.W)[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own decompositions for forward mode
+def test_complex_and_integer_arguments():
+    x, shift = inputs(), torch.tensor([2, 0, 1])
+    phase = torch.tensor([0.3 + 0.4j], dtype=torch.complex128)
+
+    def f(z, x, phase, shift):
+        return (
+            torch.tanh(0.5 * z[:, [1, 0, 2, 3]] + x[:, shift[0] :].sum(1, keepdim=True)) * phase.abs()
+            + (phase * z).real
+        )
+
+    def ours(x, phase):
+        return eq.fixed_point(f, torch.zeros_like(x), x, phase, shift, **TIGHT).value.square().sum()
+
+    def truth(x, phase):
+        return unrolled(lambda z, x: f(z, x, phase, shift), x).square().sum()
+
+    leaves = x.clone().requires_grad_(), phase.clone().requires_grad_()
+    expected = torch.autograd.grad(truth(*leaves), leaves, create_graph=True)
+    first = torch.autograd.grad(ours(*leaves), leaves, create_graph=True)
+    close(first, expected)
+    close(grad(ours, (0, 1))(x, phase), expected)
+    second, expected = (
+        torch.autograd.grad(sum(g.abs().square().sum() for g in gs), leaves) for gs in (first, expected)
+    )
+    close(second, expected)
+
+
 class Squash(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, b):

@@ -6,7 +6,8 @@ its edge; a torch-function mode sees the tensor when f uses it, and can put anot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,6 +79,26 @@ def leaves_behind(older: set[Edge]) -> list[Tensor]:
             leaves.append(node.variable)
         stack.extend(n for n, _ in node.next_functions if n is not None)
     return leaves
+
+
+@contextmanager
+def hooks_off(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Run no hooks of these tensors: a gradient on its way to autograd, which will run them, is not there yet.
+
+    Args:
+        tensors: leaves that f captures.
+
+    Yields:
+        Nothing.
+    """
+    held = [(hooks, dict(hooks)) for t in tensors if (hooks := t._backward_hooks)]
+    for hooks, _ in held:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, entries in held:
+            hooks.update(entries)
 
 
 class Substitute(TorchFunctionMode):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch._C import _functorch  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
-from eqnets.equilibrium.capture import Substitute, edge, leaves_behind, sequence_number, walk
+from eqnets.equilibrium.capture import Substitute, edge, hooks_off, leaves_behind, sequence_number, walk
 from eqnets.equilibrium.failure import report
 from eqnets.equilibrium.loop import solve
 from eqnets.equilibrium.maps import Function, Map, Pull, Push
@@ -177,7 +177,8 @@ class _Node(torch.autograd.Function):
             grads = _differentiable(system, u, g, z, tensors, count, wanted)
         else:
             targets = [*slots, *tensors[count:]]
-            grads = _grad(y, [targets[i] for i in wanted], u, create_graph=False)
+            with hooks_off(tensors[count:]):
+                grads = _grad(y, [targets[i] for i in wanted], u, create_graph=False)
         full: list[Tensor | None] = [None] * len(tensors)
         for i, grad in zip(wanted, grads, strict=True):
             full[i] = grad
@@ -223,7 +224,8 @@ def _differentiable(
         with _gate(z, *inputs) as (slot, *slots):
             y = system.exact(slot, *slots)
             targets = [*slots, *captured]
-            return _grad(y, [targets[i] for i in wanted], u, create_graph=True)
+            with hooks_off(captured):
+                return _grad(y, [targets[i] for i in wanted], u, create_graph=True)
 
 
 def _grad(y: Tensor, targets: list[Tensor], u: Tensor, create_graph: bool) -> list[Tensor | None]:
@@ -265,7 +267,7 @@ def _gate(*tensors: Tensor) -> Iterator[list[Tensor]]:
     """Slots for tensors; closed inside the block, open after it."""
     gate = _Gate()
     try:
-        yield [_Slot.apply(gate, t) if t.is_floating_point() else t for t in tensors]
+        yield [_Slot.apply(gate, t) if t.is_floating_point() or t.is_complex() else t for t in tensors]
     finally:
         gate.closed = False
 

@@ -206,7 +206,7 @@ class _Solve(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         z, *inputs = ctx.saved_tensors
         u = _Solve.apply(ctx.equation.pulled(), g, g, z, *inputs)[0]
-        chosen = [i for i, t in enumerate(inputs) if t.is_floating_point() and ctx.needs_input_grad[2 + i]]
+        chosen = [i for i, t in enumerate(inputs) if ctx.needs_input_grad[2 + i]]
         grads: list[Tensor | None] = [None] * len(inputs)
         if chosen:
             _, pull = _vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
