@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eqnets.errors import InputError
-from eqnets.system.kernels import adjoint, fused, reference
+from eqnets.system.kernels import adjoint, op, reference
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
 from eqnets.system.witness import Witness
@@ -22,7 +22,8 @@ class SimulationInfo:
     """What a simulation did.
 
     Args:
-        method: the kernel that ran.
+        method: the way it was computed: `"fused"`, `"torch"`, `"reference"` or `"chunked"`.
+        kernel: the code that ran: `"c"`, `"numba"`, `"torch"` or `"reference"`.
         status: `"explicit"` (w follows by substitution, no tolerance) or `"solved"` (an equilibrium per step).
         steps: the most sweeps or Newton steps at any time step; None where the kernel does not count them.
         residual: (batch,) the largest |w − φ(v)| over time; None where nothing was solved for.
@@ -30,6 +31,7 @@ class SimulationInfo:
     """
 
     method: str
+    kernel: str
     status: str
     steps: int | None
     residual: Tensor | None
@@ -59,8 +61,8 @@ def simulate(
         lfr: a discrete LFR, in the dtype and on the device of u.
         u: the input, (batch, time, nu).
         x0: the initial state, (batch, nx) or (nx,) for all; None is zero.
-        method: `"auto"` (the fastest kernel that can run), `"fused"` (compiled loops; needs the extra `fast`, an acyclic
-            D11 and one activation), `"torch"` (the same adjoint in torch operations), or `"reference"` (plain autograd;
+        method: `"auto"` (the fastest kernel that can run), `"fused"` (compiled loops: C where a compiler is found, else
+            numba, the extra `fast`; they need an acyclic D11), `"torch"` (the same adjoint in torch operations), or `"reference"` (plain autograd;
             also for torch.func transforms).
         witness: not used by these methods; later kernels take a proved rate from it.
         atol: the residual to which a full D11 is solved, relative to 1 + max |w|; tightened to 1e-12 in float64. A
@@ -76,26 +78,31 @@ def simulate(
     """  # noqa: DOC502, E501
     del witness
     x = _check(lfr, u, x0, method)
-    acyclic = lfr.is_acyclic
     tolerance = min(atol, 1e-12) if u.dtype == torch.float64 else max(atol, 4 * torch.finfo(u.dtype).eps)
-    statistics: dict = {}
     if method == "reference":
+        acyclic = lfr.is_acyclic
         y, x_last = reference.rollout(lfr, u, x, acyclic, tolerance)
-    else:
-        if method == "fused" and not (acyclic and fused.available(lfr.activation, u)):
-            raise InputError(
-                "the fused kernel needs the extra `fast` (pip install 'eqnets[fast]'), a strictly lower triangular D11, "  # noqa: E501
-                "one known activation and a CPU; use method='auto', which takes it where it can."
-            )
-        y, x_last, statistics = adjoint.rollout(lfr, u, x, acyclic, tolerance, compiled=method != "torch")
+        info = SimulationInfo("reference", "reference", "explicit" if acyclic else "solved", None, None)
+        return (y, x_last, info) if return_info else (y, x_last)
+    kernel = "torch" if method == "torch" else adjoint.choose(lfr.activation, u.dtype, u.device)
+    if method == "fused" and (kernel == "torch" or not lfr.is_acyclic):
+        raise InputError(
+            "the fused kernel needs a C compiler or the extra `fast` (pip install 'eqnets[fast]'; see: eqnets doctor), "
+            "a strictly lower triangular D11, known activations and a CPU; method='auto' takes it where it can."
+        )
+    settings = adjoint.Settings(lfr.activation, lfr.dt, tolerance, adjoint.memory(lfr, u, x, kernel), kernel)
+    run = op.rollout if torch.compiler.is_compiling() else adjoint.rollout
+    y, x_last, _, residual, steps = run(lfr, u, x, settings)
     if not return_info:
         return y, x_last
-    solved = not acyclic
+    solved = not lfr.is_acyclic
+    kernel = "torch" if solved else kernel
     return y, x_last, SimulationInfo(
-        method="reference" if method == "reference" else "fused" if statistics["compiled"] else "torch",
+        method="torch" if kernel == "torch" else "fused",
+        kernel=kernel,
         status="solved" if solved else "explicit",
-        steps=statistics.get("steps"),
-        residual=statistics.get("residual") if solved else None,
+        steps=int(steps) if kernel == "torch" else None,
+        residual=residual if solved else None,
     )  # fmt: skip
 
 

@@ -1,155 +1,273 @@
-"""The fast rollout in plain torch: one loop without autograd, one hand-written adjoint loop, gradients as GEMMs.
+"""The fast rollout: one pass without autograd, one hand-written adjoint, every parameter's gradient from one product.
 
-With z_t = [x_t; w_t], J_t = diag φ'(v_t) and λ_{t+1} the multiplier of x_{t+1}, the adjoint recursion is
+With the rows z_t = [x_t; u_t; 1; w_t], J_t = diag φ'(v_t) and λ_{t+1} the multiplier of x_{t+1}, the adjoint is
 
-    r_t   = ∂L/∂w_t + B1ᵀ λ_{t+1} + D21ᵀ ∂L/∂y_t
+    r_t   = B1ᵀ λ_{t+1} + D21ᵀ ∂L/∂y_t
     μ_t   = J_t (I − D11ᵀ J_t)⁻¹ r_t                      (multiplier of v_t)
     λ_t   = Aᵀ λ_{t+1} + C2ᵀ ∂L/∂y_t + C1ᵀ μ_t
 
-and every parameter's gradient is one product over (time × batch) after the loop. Second derivatives go through the
-reference rollout, exactly.
+and dW = Σ_t [λ_{t+1}; ∂L/∂y_t; μ_t] z_tᵀ holds the gradients of all twelve blocks. Three kernels fill the same rows: C,
+numba, and the torch loops of this file (which also solve a full D11). Second derivatives go through the reference.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from eqnets.system.kernels import fused, reference
+from eqnets.system.kernels import codes, fused, native, reference
 from eqnets.system.kernels.equilibrium import newton, substitute
 from eqnets.system.lfr import BLOCKS, LFR
 from eqnets.system.nonlinearity import Activation
 
+KEEP = 1 << 26
+"""The most bytes of rows that are kept for the backward pass; beyond, they are computed again from kept states."""
+_EVERY = 64
 
-def rollout(
-    lfr: LFR, u: Tensor, x0: Tensor, acyclic: bool, tolerance: float, compiled: bool = True
-) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Roll the LFR out in time; arguments as for the reference.
+
+class Settings(NamedTuple):
+    """What a rollout is besides its tensors.
+
+    Args:
+        activation: φ.
+        dt: the sample time.
+        tolerance: the residual of the equilibrium, where it has to be solved for.
+        every: 0 keeps all rows for the backward pass, −1 none, k the states of every k-th step.
+        kernel: `"c"`, `"numba"` or `"torch"`; a full D11 is solved by the torch loops whatever it says.
+    """
+
+    activation: Activation
+    dt: float | None
+    tolerance: float
+    every: int
+    kernel: str
+
+
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def choose(activation: Activation, dtype: torch.dtype, device: torch.device) -> str:
+    """The fastest kernel that can run here."""
+    if native.available(activation, dtype, device):
+        return "c"
+    return "numba" if fused.available(activation, dtype, device) else "torch"
+
+
+def memory(lfr: LFR, u: Tensor, x0: Tensor, kernel: str) -> int:
+    """What to keep for the backward pass: see `Settings.every`."""
+    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (u, x0, *lfr.blocks().values()))
+    if kernel != "c":
+        return 0
+    if not wanted:
+        return -1
+    size = u.shape[0] * (u.shape[1] + 1) * codes.row(list(lfr.blocks().values())) * u.element_size()
+    return _EVERY if size > KEEP or "sine_defect" in lfr.activation.name else 0
+
+
+def rollout(lfr: LFR, u: Tensor, x0: Tensor, settings: Settings) -> Outputs:
+    """Roll the LFR out in time; gradients reach u, x0 and every block.
 
     Args:
         lfr: a discrete LFR in the dtype of u.
         u: (batch, time, nu).
         x0: (batch, nx).
-        acyclic: whether D11 is strictly lower triangular.
-        tolerance: the residual of the equilibrium, where it has to be solved for.
-        compiled: whether the numba loops may run, where they can.
+        settings: see `Settings`.
 
     Returns:
-        y (batch, time, ny), the state after the last sample (batch, nx), and statistics (`steps`, `residual`,
-        `compiled`).
+        y (batch, time, ny), the state after the last sample (batch, nx), what is kept for the backward pass, the
+        residual (batch,) and the most solver steps of a full D11, ().
     """
-    compiled = compiled and acyclic and fused.available(lfr.activation, u)
-    statistics: dict[str, Any] = {"compiled": compiled}
-    settings = (lfr.activation, lfr.dt, acyclic, bool(lfr.D11.detach().any()), compiled, tolerance, statistics)
-    y, x_last, *_ = _Rollout.apply(settings, u, x0, *lfr.blocks().values())  # type: ignore[misc]
-    return y, x_last, statistics
+    return _Rollout.apply(settings, u, x0, *lfr.blocks().values())  # type: ignore[return-value]
 
 
 class _Rollout(torch.autograd.Function):
     @staticmethod
-    def forward(settings: tuple[Any, ...], u: Tensor, x0: Tensor, *blocks: Tensor) -> tuple[Tensor, ...]:
-        activation, dt, acyclic, coupled, compiled, tolerance, statistics = settings
-        b = dict(zip(BLOCKS, blocks, strict=True))
-        nx = x0.shape[-1]
-        ut = u.transpose(0, 1)  # (time, batch, nu)
-        nv = b["D11"].shape[0]
-        z = u.new_empty(*ut.shape[:2], nx + nv)
-        v_all = u.new_empty(*ut.shape[:2], nv)
-        to_v, to_x = ut @ b["D12"].mT + b["bv"], ut @ b["B2"].mT + b["bx"]
-        if compiled:
-            x = fused.forward(activation, b, to_v, to_x, x0, z, v_all)
-        else:
-            x = _forward_loop(activation, b, acyclic, coupled, tolerance, to_v, to_x, x0, z, v_all, statistics)
-        y = ut @ b["D22"].mT + b["by"] + z @ torch.cat([b["C2"], b["D21"]], 1).mT
-        return y.transpose(0, 1), x.clone() if x is x0 else x, z, v_all
+    def forward(settings: Settings, u: Tensor, x0: Tensor, *blocks: Tensor) -> Outputs:
+        return forward(settings, u, x0, blocks)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
         settings, *tensors = inputs
-        _, _, z, v_all = output
         ctx.settings = settings
-        ctx.mark_non_differentiable(z, v_all)
-        ctx.set_materialize_grads(True)
-        ctx.save_for_backward(*tensors, z, v_all)
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(*tensors, output[2])
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor, gx_last: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         del unused
-        *tensors, z, v_all = ctx.saved_tensors
+        u, x0, *blocks, kept = ctx.saved_tensors
         if torch.is_grad_enabled():  # a graph of the gradient is wanted: exact through the reference
-            return None, *_second_order(ctx.settings, tensors, gy, gx_last)
-        activation, _, acyclic, coupled, compiled, *_ = ctx.settings
-        u, x0, *blocks = tensors
-        b = dict(zip(BLOCKS, blocks, strict=True))
-        nx, nv = x0.shape[-1], v_all.shape[-1]
-        ut, gyt = u.transpose(0, 1), gy.transpose(0, 1)
-        gz = gyt @ torch.cat([b["C2"], b["D21"]], 1)
-        slope = activation.derivative(v_all)
-        lam = u.new_empty(*ut.shape[:2], nx)  # λ_{t+1}
-        mu = u.new_empty(*ut.shape[:2], nv)
-        if compiled:
-            lx = fused.backward(b, gz, slope, gx_last, lam, mu)
-        else:
-            lx = _backward_loop(b, acyclic, coupled, gz, slope, gx_last, lam, mu)
-        lam2, mu2, gy2 = lam.flatten(0, 1), mu.flatten(0, 1), gyt.flatten(0, 1)
-        z2, u2 = z.flatten(0, 1), ut.flatten(0, 1)
-        dAB, dCD, dE = lam2.mT @ z2, mu2.mT @ z2, gy2.mT @ z2
-        gradients = {
-            "A": dAB[:, :nx], "B1": dAB[:, nx:], "B2": lam2.mT @ u2, "bx": lam2.sum(0),
-            "C1": dCD[:, :nx], "D11": dCD[:, nx:], "D12": mu2.mT @ u2, "bv": mu2.sum(0),
-            "C2": dE[:, :nx], "D21": dE[:, nx:], "D22": gy2.mT @ u2, "by": gy2.sum(0),
-        }  # fmt: skip
-        gu = None
-        if ctx.needs_input_grad[1]:
-            gu = (lam @ b["B2"] + mu @ b["D12"] + gyt @ b["D22"]).transpose(0, 1)
-        return None, gu, lx, *(gradients[name] for name in BLOCKS)
+            return None, *second_order(ctx.settings, u, x0, blocks, gy, gx_last)
+        gradients = backward(ctx.settings, u, x0, blocks, kept, gy, gx_last, ctx.needs_input_grad[1])
+        return None, *gradients
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], settings: Settings, *tensors: Tensor
+    ) -> tuple[Outputs, tuple[Any, ...]]:
+        def run(*given: Tensor) -> Outputs:
+            return _Rollout.apply(settings, *given)  # type: ignore[return-value]
+
+        return over_batches(run, info.batch_size, in_dims[1:], tensors)
+
+
+def kept_shape(every: int, u: Tensor, blocks: Sequence[Tensor]) -> tuple[int, ...]:
+    """The shape of what a forward pass keeps."""
+    batch, time = u.shape[:2]
+    if every < 0:
+        return (0,)
+    return (batch, -(-time // every), blocks[0].shape[0]) if every else (batch, time + 1, codes.row(blocks))
+
+
+def forward(settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor]) -> Outputs:
+    """The rollout without gradients; arguments and outputs as for `rollout`."""
+    coupled, acyclic = _structure(blocks)
+    every = settings.every
+    residual, steps = u.new_zeros(u.shape[0]), torch.zeros((), dtype=torch.int64, device=u.device)
+    if settings.kernel == "c" and acyclic:
+        Z = u.new_empty(kept_shape(every, u, blocks))
+        y, x_last = native.forward(settings.activation, blocks, coupled, every, u, x0, Z)
+        return y, x_last, Z, residual, steps
+    b = dict(zip(BLOCKS, blocks, strict=True))
+    Z = u.new_zeros(kept_shape(0, u, blocks))
+    nx, nv, nu, _ = codes.sizes(blocks)
+    slot = nx + nu + 1
+    Z[:, :-1, nx : nx + nu], Z[:, :, nx + nu] = u, 1
+    if settings.kernel == "numba" and acyclic:
+        to_v, to_x = u @ b["D12"].mT + b["bv"], u @ b["B2"].mT + b["bx"]
+        x_last = fused.forward(settings.activation, blocks, to_v, to_x, x0, Z)
+    else:
+        x_last, residual, most = _forward_loop(settings, b, coupled, acyclic, x0, Z)
+        steps.fill_(most)
+    y = Z[:, :-1, : slot + nv] @ torch.cat([b["C2"], b["D22"], b["by"][:, None], b["D21"]], 1).mT
+    kept = Z if every == 0 else Z[:, :-1:every, :nx].clone() if every > 0 else Z.new_empty(0)
+    return y, x_last, kept, residual, steps
+
+
+def backward(
+    settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor], kept: Tensor, gy: Tensor, gx_last: Tensor,
+    want_u: bool,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """The gradients with respect to u (or None), x0 and the blocks, in the order of `BLOCKS`.
+
+    That of an acyclic D11 is with respect to its strictly lower triangle.
+    """  # noqa: DOC201
+    coupled, acyclic = _structure(blocks)
+    if settings.kernel == "c" and acyclic:
+        gu, gx0, dW = native.backward(
+            settings.activation, blocks, coupled, settings.every, u, kept, gy, gx_last, want_u
+        )
+        return gu, gx0, *_unpack(dW, blocks, acyclic)
+    Z = kept if settings.every == 0 else forward(settings._replace(every=0), u, x0, blocks)[2]
+    b = dict(zip(BLOCKS, blocks, strict=True))
+    nx, nv, nu, ny = codes.sizes(blocks)
+    rows = Z[:, :-1, : nx + nu + 1 + nv]
+    v = rows @ torch.cat([b["C1"], b["D12"], b["bv"][:, None], b["D11"]], 1).mT
+    slope, gz = settings.activation.derivative(v), gy @ torch.cat([b["C2"], b["D21"]], 1)
+    G = u.new_empty(*u.shape[:2], nx + ny + nv)
+    G[:, :, nx : nx + ny] = gy
+    if settings.kernel == "numba" and acyclic:
+        gx0 = fused.backward(blocks, gz, slope, gx_last, G)
+    else:
+        gx0 = _backward_loop(b, coupled, acyclic, gz, slope, gx_last, G)
+    gu = G @ torch.cat([b["B2"], b["D22"], b["D12"]], 0) if want_u else None
+    return gu, gx0, *_unpack(G.flatten(0, 1).mT @ rows.flatten(0, 1), blocks, acyclic)
+
+
+def second_order(
+    settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor], gy: Tensor, gx_last: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradients as `backward` gives them, themselves differentiable: through the reference rollout."""
+    tensors = [u, x0, *blocks]
+    fields: dict[str, Any] = dict(zip(BLOCKS, blocks, strict=True))
+    lfr = LFR(**fields, activation=settings.activation, dt=settings.dt)
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    outputs = reference.rollout(lfr, u, x0, lfr.is_acyclic, settings.tolerance)
+    found = iter(torch.autograd.grad(outputs, wanted, (gy, gx_last), create_graph=True, allow_unused=True))
+    return tuple(next(found) if tensor.requires_grad else None for tensor in tensors)
+
+
+def over_batches(
+    run: Any, size: int, dims: Sequence[int | None], tensors: Sequence[Tensor]
+) -> tuple[Outputs, tuple[int, ...]]:
+    """vmap: more inputs and initial states are more lanes of the batch; more systems are rolled out one by one."""
+    moved = [t if dim is None else t.movedim(dim, 0) for t, dim in zip(tensors, dims, strict=True)]
+    if all(dim is None for dim in dims[2:]):
+        u, x0 = (t if dim is not None else t.expand(size, *t.shape) for t, dim in zip(moved[:2], dims[:2], strict=True))
+        outputs = run(u.flatten(0, 1), x0.flatten(0, 1), *moved[2:])
+        lanes = u.shape[1]
+        split = [
+            t.unflatten(0, (size, lanes)) if t.ndim and len(t) == size * lanes else t.expand(size, *t.shape)
+            for t in outputs
+        ]
+        return tuple(split), (0,) * 5  # type: ignore[return-value]
+    each = [run(*(t if dim is None else t[i] for t, dim in zip(moved, dims, strict=True))) for i in range(size)]
+    return tuple(torch.stack(list(part)) for part in zip(*each, strict=True)), (0,) * 5  # type: ignore[return-value]
+
+
+def _structure(blocks: Sequence[Tensor]) -> tuple[bool, bool]:
+    """Whether D11 has an entry, and whether none of them lies on or above the diagonal."""
+    D11 = blocks[4].detach()
+    coupled = bool(D11.any())
+    return coupled, not coupled or not bool(torch.triu(D11).any())
+
+
+def _unpack(dW: Tensor, blocks: Sequence[Tensor], acyclic: bool) -> list[Tensor]:
+    """The blocks' gradients, cut out of Σ [λ; ∂y; μ] [x; u; 1; w]ᵀ."""
+    nx, nv, nu, ny = codes.sizes(blocks)
+    x, u, one, w = slice(nx), slice(nx, nx + nu), nx + nu, slice(nx + nu + 1, nx + nu + 1 + nv)
+    state, out, neurons = dW[:nx], dW[nx : nx + ny], dW[nx + ny :]
+    D11 = torch.tril(neurons[:, w], -1) if acyclic else neurons[:, w]
+    return [
+        state[:, x], state[:, w], state[:, u], neurons[:, x], D11, neurons[:, u], out[:, x], out[:, w], out[:, u],
+        state[:, one], neurons[:, one], out[:, one],
+    ]  # fmt: skip
 
 
 def _forward_loop(
-    activation: Activation, b: dict[str, Tensor], acyclic: bool, coupled: bool, tolerance: float, to_v: Tensor,
-    to_x: Tensor, x: Tensor, z: Tensor, v_all: Tensor, statistics: dict[str, Any],
-) -> Tensor:  # fmt: skip
-    """The time loop in torch; fills z and v_all, and returns the last state."""
-    nx = x.shape[-1]
-    C1T, D11T = b["C1"].mT.contiguous(), b["D11"].mT.contiguous()
-    ABT = torch.cat([b["A"], b["B1"]], 1).mT.contiguous()
+    settings: Settings, b: dict[str, Tensor], coupled: bool, acyclic: bool, x0: Tensor, Z: Tensor
+) -> tuple[Tensor, Tensor, int]:
+    """The time loop in torch; fills x and w of the rows. Returns the last state, the residual and the most steps."""
+    nx, nv = b["C1"].mT.shape
+    to_v = torch.cat([b["C1"], b["D12"], b["bv"][:, None]], 1).mT.contiguous()
+    to_x = torch.cat([b["A"], b["B2"], b["bx"][:, None], b["B1"]], 1).mT.contiguous()
+    slot, D11T = to_v.shape[0], b["D11"].mT.contiguous()
     sweeps, most = 2, 0
-    residual = z.new_zeros(z.shape[1])
-    w = z.new_zeros(z.shape[1], D11T.shape[0])
-    for z_t, v_out, v_t, x_t in zip(z.unbind(0), v_all.unbind(0), to_v.unbind(0), to_x.unbind(0), strict=True):
-        v = torch.addmm(v_t, x, C1T)
+    residual, w = Z.new_zeros(Z.shape[0]), Z.new_zeros(Z.shape[0], nv)
+    Z[:, 0, :nx] = x0
+    rows = Z.unbind(1)
+    for row, after in zip(rows, rows[1:], strict=False):
+        v = row[:, :slot] @ to_v
         if not coupled:
-            w = activation.value(v)
+            w = settings.activation.value(v)
         elif acyclic:
-            v, w, sweeps = substitute(activation, D11T, v, sweeps)
+            _, w, sweeps = substitute(settings.activation, D11T, v, sweeps)
             most = max(most, sweeps)
         else:
-            v, w, size, steps = newton(activation, b["D11"], v, w, tolerance)
-            reference.require_converged(size, w, tolerance)
+            _, w, size, steps = newton(settings.activation, b["D11"], v, w, settings.tolerance)
+            reference.require_converged(size, w, settings.tolerance)
             residual, most = torch.maximum(residual, size), max(most, steps)
-        z_t[:, :nx] = x
-        z_t[:, nx:] = w
-        v_out.copy_(v)
-        x = torch.addmm(x_t, z_t, ABT)
-    statistics.update(steps=most, residual=residual)
-    return x
+        row[:, slot : slot + nv] = w
+        after[:, :nx] = row[:, : slot + nv] @ to_x
+    return Z[:, -1, :nx].clone(), residual, most
 
 
 def _backward_loop(
-    b: dict[str, Tensor], acyclic: bool, coupled: bool, gz: Tensor, slope: Tensor, lx: Tensor, lam: Tensor, mu: Tensor
+    b: dict[str, Tensor], coupled: bool, acyclic: bool, gz: Tensor, slope: Tensor, lx: Tensor, G: Tensor
 ) -> Tensor:
-    """The adjoint's time loop in torch; fills lam and mu, and returns the gradient with respect to x0."""
-    nx = lx.shape[-1]
+    """The adjoint's time loop in torch; fills λ and μ of G, and returns the gradient with respect to x0."""
+    nx, nv = b["C1"].mT.shape
     AB = torch.cat([b["A"], b["B1"]], 1)
     D11, C1 = b["D11"].contiguous(), b["C1"].contiguous()
-    identity = torch.eye(D11.shape[0], dtype=gz.dtype, device=gz.device)
+    identity = torch.eye(nv, dtype=gz.dtype, device=gz.device)
     sweeps = 2
-    for t in range(gz.shape[0] - 1, -1, -1):
-        lam[t] = lx
-        g = torch.addmm(gz[t], lx, AB)
-        r, J = g[:, nx:], slope[t]
+    for row, gz_t, J in zip(*(t.unbind(1)[::-1] for t in (G, gz, slope)), strict=True):
+        row[:, :nx] = lx
+        g = torch.addmm(gz_t, lx, AB)
+        r = g[:, nx:]
         if not coupled:
             m = J * r
         elif acyclic:
@@ -157,9 +275,9 @@ def _backward_loop(
         else:
             system = identity - J[:, :, None] * D11
             m = J * torch.linalg.solve(system.mT, r[:, :, None])[:, :, 0]
-        mu[t] = m
+        row[:, G.shape[2] - nv :] = m
         lx = torch.addmm(g[:, :nx], m, C1)
-    return lx
+    return lx.clone()
 
 
 def _substitute_adjoint(D11: Tensor, J: Tensor, r: Tensor, sweeps: int) -> tuple[Tensor, int]:
@@ -174,16 +292,3 @@ def _substitute_adjoint(D11: Tensor, J: Tensor, r: Tensor, sweeps: int) -> tuple
         if change <= eps * m.abs().max():
             return m, done - 1 if change == 0 else done
     return m, done
-
-
-def _second_order(
-    settings: tuple[Any, ...], tensors: list[Tensor], gy: Tensor, gx_last: Tensor
-) -> tuple[Tensor | None, ...]:
-    activation, dt, acyclic, _, _, tolerance, _ = settings
-    u, x0, *blocks = tensors
-    fields: dict[str, Any] = {**dict(zip(BLOCKS, blocks, strict=True)), "activation": activation, "dt": dt}
-    lfr = LFR(**fields)
-    wanted = [tensor for tensor in tensors if tensor.requires_grad]
-    outputs = reference.rollout(lfr, u, x0, acyclic, tolerance)
-    found = iter(torch.autograd.grad(outputs, wanted, (gy, gx_last), create_graph=True, allow_unused=True))
-    return tuple(next(found) if tensor.requires_grad else None for tensor in tensors)

@@ -7,12 +7,14 @@ neurons at any batch size. Lanes of the batch are independent and are shared out
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from eqnets.system.kernels import codes
 from eqnets.system.nonlinearity import Activation, Nonlinearity
 
 try:
@@ -22,70 +24,62 @@ except ImportError:  # the plain torch loops run instead
 
 numba: Any = _numba
 
-_CODES = {"relu": 0, "tanh": 1, "leaky_relu": 2, "softplus": 3, "sigmoid": 4, "identity": 5, "sine_defect": 6}
 
-
-def available(activation: Activation, like: Tensor) -> bool:
+def available(activation: Activation, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether the compiled loops can run: numba is there, one known activation, float32 or float64 on the CPU."""
     return (
         numba is not None
         and isinstance(activation, Nonlinearity)
-        and activation.name.partition("(")[0] in _CODES
-        and like.device.type == "cpu"
-        and like.dtype in (torch.float32, torch.float64)
+        and codes.known(activation)
+        and device.type == "cpu"
+        and dtype in (torch.float32, torch.float64)
     )
 
 
 def forward(
-    activation: Nonlinearity, blocks: dict[str, Tensor], to_v: Tensor, to_x: Tensor, x0: Tensor, z: Tensor, v: Tensor
+    activation: Activation, blocks: Sequence[Tensor], to_v: Tensor, to_x: Tensor, x0: Tensor, Z: Tensor
 ) -> Tensor:
-    """Fill z = [x; w] and v over time.
+    """Fill x and w of the rows Z = [x; u; 1; w] over time.
 
     Args:
         activation: φ.
-        blocks: the LFR's blocks.
-        to_v: (time, batch, nv) D12 u + bv.
-        to_x: (time, batch, nx) B2 u + bx.
+        blocks: the LFR's blocks, in the order of `BLOCKS`.
+        to_v: (batch, time, nv) D12 u + bv.
+        to_x: (batch, time, nx) B2 u + bx.
         x0: (batch, nx).
-        z: (time, batch, nx + nv), written.
-        v: (time, batch, nv), written.
+        Z: (batch, time + 1, row), written.
 
     Returns:
         The state after the last sample, (batch, nx).
     """
-    weights = [blocks[name].detach().mT.contiguous().numpy() for name in ("A", "B1", "C1", "D11")]
+    weights = [blocks[i].detach().mT.contiguous().numpy() for i in (0, 1, 3, 4)]  # A, B1, C1, D11
     x = x0.detach().clone().contiguous()
-    code, slope = _code(activation)
+    nx, nv, nu, _ = codes.sizes(blocks)
+    _, numbers, slopes = codes.of(activation, max(nv, 1))
     arrays = [a.contiguous().numpy() for a in (to_v, to_x)]
-    _share(_forward, x.shape[0], *arrays, x.numpy(), *weights, code, x.numpy().dtype.type(slope), z.numpy(), v.numpy())
+    slope = x.numpy().dtype.type(slopes[0])
+    _share(_forward, x.shape[0], *arrays, x.numpy(), *weights, numbers[0], slope, nx + nu + 1, Z.numpy())
     return x
 
 
-def backward(
-    blocks: dict[str, Tensor], gz: Tensor, slope: Tensor, gx_last: Tensor, lam: Tensor, mu: Tensor
-) -> Tensor:  # fmt: skip
-    """Fill the multipliers λ_{t+1} and μ_t over time, backwards.
+def backward(blocks: Sequence[Tensor], gz: Tensor, slope: Tensor, gx_last: Tensor, G: Tensor) -> Tensor:
+    """Fill the multipliers of G = [λ_{t+1}; ∂L/∂y_t; μ_t] over time, backwards.
 
     Args:
-        blocks: the LFR's blocks.
-        gz: (time, batch, nx + nv) the loss' gradient with respect to z through y.
-        slope: (time, batch, nv) φ'(v).
+        blocks: the LFR's blocks, in the order of `BLOCKS`.
+        gz: (batch, time, nx + nv) the loss' gradient with respect to [x; w] through y.
+        slope: (batch, time, nv) φ'(v).
         gx_last: (batch, nx) its gradient with respect to the last state.
-        lam: (time, batch, nx), written.
-        mu: (time, batch, nv), written.
+        G: (batch, time, nx + ny + nv), written.
 
     Returns:
         The gradient with respect to x0, (batch, nx).
     """
-    weights = [blocks[name].detach().contiguous().numpy() for name in ("A", "B1", "C1", "D11")]
+    weights = [blocks[i].detach().contiguous().numpy() for i in (0, 1, 3, 4)]
     x = gx_last.detach().clone().contiguous()
     arrays = [a.contiguous().numpy() for a in (gz, slope)]
-    _share(_backward, x.shape[0], *arrays, x.numpy(), *weights, lam.numpy(), mu.numpy())
+    _share(_backward, x.shape[0], *arrays, x.numpy(), *weights, G.numpy())
     return x
-
-
-def _code(activation: Nonlinearity) -> tuple[int, float]:
-    return _CODES[activation.name.partition("(")[0]], activation.slope[0]
 
 
 def _share(kernel: Any, lanes: int, *arguments: Any) -> None:
@@ -106,7 +100,7 @@ def _compile(function: Any) -> Any:
 
 def _phi(v: Any, code: int, slope: Any) -> Any:
     if code == 0:
-        return v if v > 0 or v != v else v * 0
+        return v if v > 0 or v != v else slope * 0
     if code == 1:
         return math.tanh(v)
     if code == 2:
@@ -122,14 +116,13 @@ def _phi(v: Any, code: int, slope: Any) -> Any:
 
 def _forward_loop(
     first: int, last: int, to_v: Any, to_x: Any, x: Any, AT: Any, B1T: Any, C1T: Any, D11T: Any, code: int, slope: Any,
-    z: Any, v_all: Any,
+    slot: int, Z: Any,
 ) -> None:  # fmt: skip
     nx, nv = C1T.shape
     for b in range(first, last):
-        for t in range(to_v.shape[0]):
-            row, v = z[t, b], v_all[t, b]
-            state, new = x[b], to_x[t, b].copy()
-            v[:] = to_v[t, b]
+        for t in range(to_v.shape[1]):
+            row, state = Z[b, t], x[b]
+            v, new = to_v[b, t].copy(), to_x[b, t].copy()
             for k in range(nx):
                 s = state[k]
                 row[k] = s
@@ -140,7 +133,7 @@ def _forward_loop(
                     new[i] += a[i] * s
             for k in range(nv):
                 s = _phi_compiled(v[k], code, slope)
-                row[nx + k] = s
+                row[slot + k] = s
                 d, a = D11T[k], B1T[k]
                 for i in range(k + 1, nv):
                     v[i] += d[i] * s
@@ -150,24 +143,25 @@ def _forward_loop(
 
 
 def _backward_loop(
-    first: int, last: int, gz: Any, slope: Any, x: Any, A: Any, B1: Any, C1: Any, D11: Any, lam: Any, mu: Any
+    first: int, last: int, gz: Any, slope: Any, x: Any, A: Any, B1: Any, C1: Any, D11: Any, G: Any
 ) -> None:  # fmt: skip
     nv, nx = C1.shape
+    slot = G.shape[2] - nv
     for b in range(first, last):
-        for t in range(gz.shape[0] - 1, -1, -1):
-            multiplier = x[b]
-            g, r = gz[t, b, :nx].copy(), gz[t, b, nx:].copy()
+        for t in range(gz.shape[1] - 1, -1, -1):
+            multiplier, row = x[b], G[b, t]
+            g, r = gz[b, t, :nx].copy(), gz[b, t, nx:].copy()
             for k in range(nx):
                 s = multiplier[k]
-                lam[t, b, k] = s
+                row[k] = s
                 a, c = A[k], B1[k]
                 for i in range(nx):
                     g[i] += a[i] * s
                 for i in range(nv):
                     r[i] += c[i] * s
             for k in range(nv - 1, -1, -1):
-                s = slope[t, b, k] * r[k]
-                mu[t, b, k] = s
+                s = slope[b, t, k] * r[k]
+                row[slot + k] = s
                 d, c = D11[k], C1[k]
                 for i in range(k):
                     r[i] += d[i] * s

@@ -26,13 +26,14 @@ def rollout(lfr: LFR, u: Tensor, x0: Tensor, acyclic: bool, tolerance: float) ->
     Returns:
         y (batch, time, ny) and the state after the last sample (batch, nx).
     """
+    D11 = torch.tril(lfr.D11, -1) if acyclic else lfr.D11  # what is zero in an acyclic D11 is no variable
     to_v = u @ lfr.D12.mT + lfr.bv
     to_x = u @ lfr.B2.mT + lfr.bx
     x, states, neurons = x0, [], []
     w = torch.zeros_like(to_v[:, 0]) if u.shape[1] else None
     for v_t, x_t in zip(to_v.unbind(1), to_x.unbind(1), strict=True):
         b = v_t + x @ lfr.C1.mT
-        w = _acyclic(lfr.activation, lfr.D11, b) if acyclic else _full(lfr.activation, lfr.D11, b, w, tolerance)
+        w = _acyclic(lfr.activation, D11, b) if acyclic else _full(lfr.activation, D11, b, w, tolerance)
         states.append(x)
         neurons.append(w)
         x = x_t + x @ lfr.A.mT + w @ lfr.B1.mT
