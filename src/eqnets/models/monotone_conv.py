@@ -211,8 +211,9 @@ class MultiTierDEQ(InclusionModel):
             A, B = (spectrum(kernel, grid, phase, phase) for kernel in (self.A[i], self.B[i]))
             gram = A.mH @ A
             diagonal.append(_monotone(self.m, gram + couples[i].mH @ couples[i] if phase > 1 else gram, B))
+        # a slice of a ParameterList is a new one, which cuts the graph of lifted parameters: hence list(…)
         coupling = [
-            -2 * spectrum(A, grid).mH @ C for A, C, (grid, _) in zip(self.A[1:], couples, self._grids, strict=False)
+            -2 * spectrum(A, grid).mH @ C for A, C, (grid, _) in zip(list(self.A)[1:], couples, self._grids, strict=False)
         ]
         return [torch.view_as_real(blocks) for blocks in (*diagonal, *coupling)]
 
@@ -228,7 +229,7 @@ class MultiTierDEQ(InclusionModel):
         """U ∗ x + b in the first tier, b in the others, as rows."""
         check_input(x, self.in_channels, *self.shapes[0][1:])
         first = conv2d(pad(x, (self.reach,) * 4, mode="circular"), self.U, self.b[0])
-        rest = [b[:, None].expand(len(x), c, h * w) for b, (c, h, w) in zip(self.b[1:], self.shapes[1:], strict=True)]
+        rest = [b[:, None].expand(len(x), c, h * w) for b, (c, h, w) in zip(list(self.b)[1:], self.shapes[1:], strict=True)]
         return torch.cat([first.flatten(1), *(t.flatten(1) for t in rest)], dim=1)
 
     def rows(self, z: Any) -> Tensor:
