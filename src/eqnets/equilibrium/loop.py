@@ -69,8 +69,8 @@ def _stage(
             return work.result()
         kept = work.compact()
         if kept is not None:
-            point = Point(*(t[kept] for t in point))
-            state = {name: t[kept] if isinstance(t, Tensor) else t for name, t in state.items()}
+            point = Point(*(t.index_select(0, kept) for t in point))
+            state = {name: t.index_select(0, kept) if isinstance(t, Tensor) else t for name, t in state.items()}
         if work.k == 1:
             state = solver.start(work.map, point)
         work.z = solver.step(work.map, point, state)
@@ -87,7 +87,8 @@ class _Work:
         self.value = start.value
         self.spent = None if todo is None else start.steps  # evaluations made by earlier stages
         self.active = torch.ones_like(start.status, dtype=torch.bool) if todo is None else todo
-        self.count = self.active.numel() if todo is None else int(todo.sum())
+        self.size = self.active.numel()  # samples carried
+        self.count = self.size if todo is None else int(todo.sum())  # and of them, unfinished
         self.mark = start.residual  # the best residual when progress was last checked
         self.bad: Tensor | None = None  # whose last evaluation was not finite
         self.growth = torch.zeros_like(start.residual)  # |f(z) − z| at the first evaluation
@@ -98,13 +99,13 @@ class _Work:
         self.k += 1
         r = fz - self.z
         residual = self.tol.residual(fz.detach(), r.detach())
-        better = residual < self.best if self.count == len(self.active) else (residual < self.best) & self.active
+        better = residual < self.best if self.count == self.size else (residual < self.best) & self.active
         done = better & (residual < 1)
         n_better, n_done = torch.stack((better.sum(), done.sum())).tolist()  # the only wait for the device in a step
-        if n_better == len(better):
+        if n_better == self.size:
             self.value, self.best = fz, residual
         elif n_better:
-            self.value = torch.where(better[:, None], fz, self.value)
+            self.value = _replace(self.value, fz, better, n_better)
             self.best = torch.where(better, residual, self.best)
         if n_done:
             self._end(done, Status.CONVERGED, state)
@@ -148,16 +149,17 @@ class _Work:
 
     def compact(self) -> Tensor | None:
         """Drop finished samples from the working batch if that pays; returns the kept rows, or None."""
-        if not self.map.can_take or self.count > COMPACT_AT * len(self.active):
+        if not self.map.can_take or self.count > COMPACT_AT * self.size:
             return None
         kept = self.active.nonzero().flatten()
+        self.size = kept.numel()
         self.full = self.result()
-        self.rows = kept if self.rows is None else self.rows[kept]
+        self.rows = kept if self.rows is None else self.rows.index_select(0, kept)
         self.map = self.map.take(kept)
         names = ("z", "value", "best", "status", "steps", "active", "mark", "growth", "bad", "spent")
         for name in names:
             held = getattr(self, name)
-            setattr(self, name, None if held is None else held[kept])
+            setattr(self, name, None if held is None else held.index_select(0, kept))
         return kept
 
     def result(self) -> Result:
@@ -166,3 +168,11 @@ class _Work:
         if self.rows is None:
             return mine
         return Result(*(whole.index_copy(0, self.rows, part) for whole, part in zip(self.full, mine, strict=True)))
+
+
+def _replace(old: Tensor, new: Tensor, which: Tensor, count: int) -> Tensor:
+    """The `count` rows `which` of new, the others of old; copies the fewer ones, in half the time of torch.where."""
+    if 2 * count > len(which):
+        old, new, which = new, old, ~which
+    rows = which.nonzero().flatten()
+    return old.index_copy(0, rows, new.index_select(0, rows))
