@@ -36,6 +36,9 @@ class Splitting(Solver):
         (lambda z, x: eq.fixed_point(lambda z, x: (z, z), z, x), "structure"),
         (lambda z, x: eq.fixed_point(lambda z, x: None, z, x), "structure"),
         (lambda z, x: eq.fixed_point(cell, z[:0], x[:0]), "empty batch"),
+        (lambda z, x: eq.fixed_point(lambda z, x: z @ x.mT @ x, z.float(), x), r"float32.*float64.*agree"),
+        (lambda z, x: eq.fixed_point(lambda z, x: torch.cos(z) / 2 + x[:, :1], z[:3], x), r"\(3, .*agree"),
+        (lambda z, x: eq.fixed_point(torch.nn.Linear(99, 99).double(), z), r"99.*agree"),
         (lambda z, x: eq.fixed_point(cell, z.long(), x), "floating point"),
         (lambda z, x: eq.fixed_point(cell, z.to(torch.complex128), x), "floating point"),
         (lambda z, x: eq.fixed_point(cell, {"a": z, "b": z[:2]}, x), "different batches"),
@@ -61,6 +64,14 @@ class Splitting(Solver):
 def test_bad_input_is_one_sentence_before_the_solve(call, words):
     with pytest.raises(eq.InputError, match=words):
         call(*problem())
+
+
+def test_an_error_of_f_itself_passes_as_it_is():
+    def f(z):
+        raise RuntimeError("the sensor is off")
+
+    with pytest.raises(RuntimeError, match="^the sensor is off$"):
+        eq.fixed_point(f, torch.zeros(2, 3))
 
 
 def test_a_splitting_solver_needs_a_model_that_is_an_inclusion():

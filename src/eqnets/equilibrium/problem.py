@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -82,10 +83,32 @@ class Problem:
 
         Returns:
             (batch, n).
+
+        Raises:
+            InputError: f cannot take z0 with these arguments: torch refuses their shapes or dtypes.
+            RuntimeError: f raised another one, which passes as it is.
         """
-        out = self.call(z, *(inputs or self.inputs))
+        try:
+            out = self.call(z, *(inputs or self.inputs))
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            if not _MISMATCH.search(reason):
+                raise
+            state = ", ".join(map(_kind, tree_flatten(self.layout.unflatten(z))[0]))
+            given = ", ".join(map(_kind, self.inputs)) or "none"
+            raise InputError(
+                f"f cannot be evaluated at z0: {reason}. z0 is {state}; the tensors among f's arguments are {given}. "
+                "Make their shapes and dtypes agree."
+            ) from error
         self.layout.check(out)
         return self.layout.flatten(out)
+
+
+_MISMATCH = re.compile(r"dtype|data type|scalar type|size|shape|broadcast|dimension", re.IGNORECASE)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def pose(f: Callable[..., Any], layout: Layout, args: tuple[Any, ...], in_dims: Any, lift: bool) -> Problem:
