@@ -80,6 +80,10 @@ class Equation:
         """The same equation for `count` times the batch; arguments keep the dimension that is mapped over."""
         raise NotImplementedError
 
+    def done(self, statistics: Statistics) -> None:
+        """Apply the failure policy to a finished solve."""
+        report(statistics, self.how.on_failure, self.what)
+
     def pulled(self) -> Equation:
         """The equation u = J(z)ᵀ u + g, for its solution z."""
         return Pulled.of(self)
@@ -192,7 +196,7 @@ class _Solve(torch.autograd.Function):
                 start, inputs = start / unit, (inputs[0] / unit, *inputs[1:])
             found = solve(equation.map(inputs), start, how.solver, how.tol, how.max_steps)
             value = found.value.clone() if unit is None else found.value * unit
-        report(Statistics(found.status, found.residual, found.steps), how.on_failure, equation.what)
+        equation.done(Statistics(found.status, found.residual, found.steps))
         return value, found.status, found.residual.clone(), found.steps
 
     @staticmethod

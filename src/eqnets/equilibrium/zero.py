@@ -67,7 +67,7 @@ def zero(
         return sigma.value(build(*weights).apply(z) + bias)
 
     start = torch.zeros_like(bias) if z0 is None else z0.detach()
-    equation = Zero(function, how, back, None, sigma, lambda b: b, factor)
+    equation = Zero(function, how, back, None, sigma, lambda b: b, factor, record)
     z, status, residual, steps = _Solve.apply(equation, start, *inputs)  # type: ignore[misc]
     if back is None:
         z = truncated(Map(function, inputs, None), z, *adjoint.truncation())
@@ -75,17 +75,15 @@ def zero(
 
 
 class Structured:
-    """An equation that hands its structure on to its derivatives, where a splitting will solve them."""
-
-    back: How | None
+    """An equation that hands its structure on to its derivatives."""
 
     def pulled(self) -> Equation:
         """The adjoint equation."""
-        return (ZeroPulled if self.back and self.back.solver.needs_inclusion else Pulled).of(self)  # type: ignore[arg-type]
+        return ZeroPulled.of(self)  # type: ignore[arg-type]
 
     def pushed(self) -> Equation:
         """The tangent equation."""
-        return (ZeroPushed if self.back and self.back.solver.needs_inclusion else Pushed).of(self)  # type: ignore[arg-type]
+        return ZeroPushed.of(self)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +94,13 @@ class Zero(Structured, Root):
         sigma: σ.
         rows: b as rows (batch, n).
         factor: weights → factored operator.
+        record: where the statistics of the adjoint solves go.
     """
 
     sigma: Proximal = field(default=None)  # type: ignore[assignment]
     rows: Callable[[Tensor], Tensor] = field(default=None)  # type: ignore[assignment]
     factor: Callable[..., Factored] = field(default=None)  # type: ignore[assignment]
+    record: AdjointRecord | None = None
 
     root = property(lambda self: self)
     transposed = False
@@ -132,13 +132,21 @@ class Zero(Structured, Root):
 class _Derived(Structured, Linear):
     """An equation of a derivative: s = J(W s + …) or its transpose, at the root's solution."""
 
+    def done(self, statistics: Statistics) -> None:
+        """Remember the statistics; a transform's tensors must not outlive it."""
+        if self.root.record is not None and not torch._C._are_functorch_transforms_active():
+            self.root.record.keep(statistics)
+        super().done(statistics)
+
     @property
     def root(self) -> Zero:
         """The equation whose derivative this is, of whatever order."""
         return self.base.root  # type: ignore[attr-defined]
 
     def map(self, inputs: tuple[Tensor, ...]) -> Map:
-        """The inclusion; the root's solution is the last of the states."""
+        """The inclusion, or the bare equation for another solver; the root's solution is the last of the states."""
+        if not self.how.solver.needs_inclusion:
+            return super().map(inputs)
         root = self.root.map(inputs[self.states :])
         J = root.slope(inputs[self.states - 1])
         return (Cotangent if self.transposed else Tangent)(root.factored, J, inputs[0])
