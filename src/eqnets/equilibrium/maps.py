@@ -132,7 +132,7 @@ class Pull(Map):
     def take(self, rows: Tensor) -> Map:
         """The same equation for some of the samples; evaluates f on them once."""
         map = self.map.take(rows)
-        return Pull(map, *map.graph(self.leaf.detach()[rows]), self.g[rows])
+        return Pull(map, *map.graph(self.leaf.detach().index_select(0, rows)), self.g.index_select(0, rows))
 
     def push(self, z: Tensor) -> Callable[[Tensor], Tensor]:
         """The products w ↦ J(z)ᵀ w: the Jacobian of this map is Jᵀ, wherever it is asked for."""
@@ -172,7 +172,7 @@ class Push(Map):
     def take(self, rows: Tensor) -> Map:
         """The same equation for some of the samples; evaluates f on them once."""
         map = self.map.take(rows)
-        return Push(map, *map.graph(self.leaf.detach()[rows]), self.t[rows])
+        return Push(map, *map.graph(self.leaf.detach().index_select(0, rows)), self.t.index_select(0, rows))
 
     def push(self, z: Tensor) -> Callable[[Tensor], Tensor]:
         """The products w ↦ J(z) w: the Jacobian of this map is J, wherever it is asked for."""

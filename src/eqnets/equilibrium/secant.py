@@ -100,10 +100,14 @@ class Secant(Solver):
         """Write the newest differences over the oldest ones."""
         slot = state["count"] % self.memory
         state["count"] += 1
+        pairs = (("left", getattr(point, self.left_name), state[self.left_name]), ("right", point.fz, state["fz"]))
         if torch.is_grad_enabled():  # unrolled: what the graph has saved must not change
             state.update({name: state[name].clone() for name in ("left", "right", *self.small)})
-        state["left"][:, slot] = getattr(point, self.left_name) - state[self.left_name]
-        state["right"][:, slot] = point.fz - state["fz"]
+            for name, new, old in pairs:
+                state[name][:, slot] = new - old
+        else:
+            for name, new, old in pairs:
+                torch.sub(new, old, out=state[name][:, slot])
         return slot
 
     def mix(self, point: Point, state: dict[str, Any], slot: int) -> Tensor:
