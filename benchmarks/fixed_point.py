@@ -5,8 +5,8 @@
 Both must bring every sample to ‖f(z) − z‖₂ ≤ TOL ‖f(z)‖₂, and the adjoint u = Jᵀu + g likewise: torchdeq by its
 relative stop test, eqnets by rtol=0 and the atol that means the same (`Case.calibrate`). The floor of a run is its
 evaluations of f and products with Jᵀ, each at its bare cost for that many samples, measured in the same round. Times
-are medians over interleaved rounds, ratios medians of the ratios of a round; one thread. Without torchdeq only eqnets
-is timed.
+are CPU times of one thread, medians over interleaved rounds; ratios are medians of the ratios of a round. Without
+torchdeq only eqnets is timed.
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ def theirs(case: Case, f: Callable[..., Tensor], solver: str) -> Tensor:
 
 
 def milliseconds(run: Callable[[], Any], repeats: int = 1) -> float:
-    began = time.perf_counter()
+    """CPU time: with one thread it is the time of an undisturbed machine, whoever else computes on this one."""
+    began = time.process_time()
     for _ in range(repeats):
         run()
-    return 1e3 * (time.perf_counter() - began) / repeats
+    return 1e3 * (time.process_time() - began) / repeats
 
 
 class Runner:

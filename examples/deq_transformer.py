@@ -37,7 +37,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 parser = argparse.ArgumentParser(description="A character-level DEQ-Transformer, beside its explicit twin.")
 parser.add_argument("text", type=Path, nargs="?", help="a UTF-8 text; default: tiny_shakespeare.txt of EQNETS_DATA")
 parser.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
-parser.add_argument("--steps", type=int, default=4 if SMOKE else 600, help="gradient steps for each network")
+parser.add_argument("--steps", type=int, default=4 if SMOKE else 800, help="gradient steps for each network")
 parser.add_argument("--depth", type=int, default=4, help="of the twin")
 parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 options = parser.parse_args()
