@@ -81,13 +81,15 @@ class REN(nn.Module):
                 (self.get_buffer(name) if name in _EPSILONS else self.get_parameter(name)).copy_(value)
         return self
 
-    def _build(self) -> direct.Built:
-        free = {**dict(self.named_parameters(recurse=False)), **dict(self.named_buffers(recurse=False))}
-        return direct.build(free, self.rate, self._supply(self.eps.device))
+    def _build(self, dtype: torch.dtype = torch.float64) -> direct.Built:
+        return direct.build({**self._parameters, **self._buffers}, self.rate, self._supply(self.eps.device), dtype)  # type: ignore[dict-item]
 
     def explicit(self) -> LFR:
         """The system that the parameters stand for: float64, differentiable with respect to the parameters."""
-        fields: dict[str, Any] = {**self._build().blocks, "activation": self.activation, "dt": self.dt}
+        return self._rounded(torch.float64)
+
+    def _rounded(self, dtype: torch.dtype) -> LFR:
+        fields: dict[str, Any] = {**self._build(dtype).blocks, "activation": self.activation, "dt": self.dt}
         return LFR(**fields)
 
     @torch.no_grad()
@@ -111,7 +113,7 @@ class REN(nn.Module):
         """
         if not isinstance(u, Tensor) or not u.is_floating_point():
             raise InputError("u must be a floating-point tensor (batch, time, nu).")
-        return simulate(self.explicit().to(u.dtype), u, x0)
+        return simulate(self._rounded(u.dtype), u, x0)
 
     def settings(self) -> dict[str, Any]:
         """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""

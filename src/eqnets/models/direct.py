@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eqnets.models.direct_adjoint import explicit
 from eqnets.models.feedthrough import feedthrough
 from eqnets.system.witness import Supply
 
@@ -32,8 +33,8 @@ class Built:
     """What the parametrisation gives: the explicit blocks and the numbers that prove the promise.
 
     Args:
-        blocks: the LFR's blocks by name, float64.
-        E: (nx, nx).
+        blocks: the LFR's blocks by name.
+        E: (nx, nx), float64.
         cP: (nx, nx), symmetric positive definite.
         Lambda: (nv,), positive.
     """
@@ -49,8 +50,10 @@ class Built:
         return root.mT @ root
 
 
-def build(free: Mapping[str, Tensor], rate: float, supply: Supply | None = None) -> Built:
-    """The explicit system of free parameters, in float64 whatever the parameters' dtype.
+def build(
+    free: Mapping[str, Tensor], rate: float, supply: Supply | None = None, dtype: torch.dtype = torch.float64
+) -> Built:  # fmt: skip
+    """The explicit system of free parameters, computed in float64 whatever the parameters' dtype.
 
     Args:
         free: X (2nx+nv, 2nx+nv), Y1 (nx, nx), cB2 (nx, nu), cD12 (nv, nu), C2 (ny, nx), D21 (ny, nv); D22 (ny, nu), or
@@ -58,37 +61,26 @@ def build(free: Mapping[str, Tensor], rate: float, supply: Supply | None = None)
             strictly lower triangular one; biases bx, bv, by or none; the positive scalars eps, and eps3 with a supply.
         rate: ᾱ in (0, 1].
         supply: the incremental supply to keep, float64, with Q ≺ 0; None promises contraction alone.
+        dtype: to which the blocks are rounded.
 
     Returns:
         The explicit blocks, E, cP and Λ, differentiable with respect to `free`.
     """
-    theta = {name: value.to(torch.float64) for name, value in free.items()}
-    X, C2, D21, cB2, cD12 = (theta[name] for name in ("X", "C2", "D21", "cB2", "cD12"))
-    nx, nv = theta["Y1"].shape[-1], cD12.shape[-2]
-    rows = [X]
+    S, C2, D21, cB2, cD12 = (free[name] for name in ("X", "C2", "D21", "cB2", "cD12"))
     if supply is None:
-        D22 = theta["D22"]
+        D22 = free["D22"]
     else:
-        D22, K = feedthrough(theta["X3"], theta["Y3"], theta["Z3"], theta["eps3"], supply)
-        T = D22.mT @ supply.Q + supply.S
-        G = torch.cat([T @ C2, T @ D21 - cD12.mT, cB2.mT], dim=-1)  # [cC2, cD21, cB2ᵀ], (nu, 2nx + nv)
-        Z = torch.linalg.cholesky(-supply.Q).mT @ torch.cat([C2, D21], dim=-1)
-        rows += [K @ G, torch.cat([Z, Z.new_zeros(Z.shape[0], nx)], dim=-1)]
-    stack = torch.cat(rows, dim=0)
-    H = stack.mT @ stack
-    H = H + theta["eps"] * torch.diag(1 + torch.diagonal(H))
-    H11, H22, cP = H[:nx, :nx], H[nx : nx + nv, nx : nx + nv], H[nx + nv :, nx + nv :]
-    cC1 = -H[nx : nx + nv, :nx]
-    E = (H11 + cP / rate**2 + theta["Y1"] - theta["Y1"].mT) / 2
-    if "lam" in theta:
-        Lambda = torch.exp(theta["lam"])
-        cD11 = torch.diag(Lambda) - (H22 + theta["Y2"] - theta["Y2"].mT) / 2
-    else:
-        Lambda = torch.diagonal(H22) / 2
-        cD11 = -torch.tril(H22, -1)
-    nu = cB2.shape[-1]
-    A, B1, B2 = torch.linalg.solve(E, torch.cat([H[nx + nv :, : nx + nv], cB2], dim=-1)).split([nx, nv, nu], dim=-1)
-    C1, D11, D12 = (torch.cat([cC1, cD11, cD12], dim=-1) / Lambda[:, None]).split([nx, nv, nu], dim=-1)
-    blocks = {"A": A, "B1": B1, "B2": B2, "C1": C1, "C2": C2, "D11": D11, "D12": D12, "D21": D21, "D22": D22}
-    blocks |= {name: theta[name] for name in ("bx", "bv", "by") if name in theta}
+        X3, Y3, Z3, eps3 = (free[name].to(torch.float64) for name in ("X3", "Y3", "Z3", "eps3"))
+        D22, K = feedthrough(X3, Y3, Z3, eps3, supply)
+        CD = torch.cat([C2, D21], dim=-1).to(torch.float64)
+        nx = cB2.shape[0]
+        cC2, cD21 = ((D22.mT @ supply.Q + supply.S) @ CD).split([nx, CD.shape[1] - nx], dim=-1)
+        G = torch.cat([cC2, cD21 - cD12.mT, cB2.mT.to(torch.float64)], dim=-1)  # (nu, 2nx + nv)
+        Z = torch.linalg.cholesky(-supply.Q).mT @ CD
+        S = torch.cat([S.to(torch.float64), K @ G, torch.cat([Z, Z.new_zeros(Z.shape[0], nx)], dim=-1)], dim=0)
+    full = torch.cat([free["lam"][:, None], free["Y2"]], dim=1) if "lam" in free else None
+    *dynamic, E, cP, Lambda = explicit(S, free["Y1"], cB2, cD12, full, free["eps"], rate, dtype)
+    blocks = dict(zip(("A", "B1", "B2", "C1", "D11", "D12"), dynamic, strict=True))
+    blocks |= {"C2": C2.to(dtype), "D21": D21.to(dtype), "D22": D22.to(dtype)}
+    blocks |= {name: free[name].to(dtype) for name in ("bx", "bv", "by") if name in free}
     return Built(blocks, E, cP, Lambda)

@@ -12,6 +12,7 @@ numba, and the torch loops of this file (which also solve a full D11). Second de
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -112,6 +113,10 @@ class _Rollout(torch.autograd.Function):
             return _Rollout.apply(settings, *given)  # type: ignore[return-value]
 
         return over_batches(run, info.batch_size, in_dims[1:], tensors)
+
+
+# torch asks for the signature at every call, and inspecting it takes longer than a short rollout
+_Rollout.forward.__signature__ = inspect.signature(_Rollout.forward)  # type: ignore[attr-defined]
 
 
 def kept_shape(every: int, u: Tensor, blocks: Sequence[Tensor]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ Lanes of the batch are independent and are shared out to threads; ctypes release
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.system.kernels import build, codes
-from eqnets.system.lfr import BLOCKS, LFR
+from eqnets.system.lfr import LFR
 from eqnets.system.nonlinearity import Activation
 
 # What one vector of neurons can do at once; anything else, and neurons that differ, go one by one (MIXED).
@@ -57,7 +58,7 @@ def forward(
     """
     u, x0, blocks = u.contiguous(), x0.contiguous(), [block.contiguous() for block in blocks]
     y, x_last = u.new_empty(*u.shape[:2], blocks[8].shape[0]), torch.empty_like(x0)
-    code, slope, kind = _kinds(activation, x0, blocks)
+    code, slope, kind = _kinds(activation, blocks[4].shape[0], x0.dtype)
     pointers = _pointers(u, x0, y, x_last, Z, code, slope)
     run = _function("forward", u.dtype)
     _share(u, blocks, kind, coupled, every, lambda part, sizes: run(sizes, pointers, _pointers(*blocks)))
@@ -86,7 +87,7 @@ def backward(
     """
     u, gy, gx_last, blocks = u.contiguous(), gy.contiguous(), gx_last.contiguous(), [b.contiguous() for b in blocks]
     gu, gx0 = (torch.empty_like(u) if want_u else None), torch.empty_like(gx_last)
-    code, slope, kind = _kinds(activation, gx_last, blocks)
+    code, slope, kind = _kinds(activation, blocks[4].shape[0], gy.dtype)
     nx, ny = gx_last.shape[1], gy.shape[2]
     run, row = _function("backward", u.dtype), codes.row(blocks)
     parts = [u.new_zeros(0)] * 64
@@ -108,8 +109,8 @@ class Step:
 
     def __init__(self, lfr: LFR, x: Tensor, u: Tensor, y: Tensor) -> None:
         blocks = [block.contiguous() for block in lfr.detach().blocks().values()]
-        code, slope, kind = _kinds(lfr.activation, x, blocks)
-        sizes = _sizes(u[None, None], blocks, kind, bool(blocks[BLOCKS.index("D11")].any()), 0, 0, 1)
+        code, slope, kind = _kinds(lfr.activation, lfr.nv, x.dtype)
+        sizes = _sizes(u[None, None], blocks, kind, bool(lfr.D11.any()), 0, 0, 1)
         library, _ = build.library(x.dtype == torch.float64)
         if library is None:
             raise InputError("there is no C kernel on this machine; see: eqnets doctor.")
@@ -129,12 +130,13 @@ class Step:
             self._free(self._handle)
 
 
-def _kinds(activation: Activation, like: Tensor, blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor, int]:
+@functools.lru_cache(64)
+def _kinds(activation: Activation, nv: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, int]:
     """The code and slope of each neuron, and the code of all of them where they can go together."""
-    names, numbers, slopes = codes.of(activation, blocks[BLOCKS.index("D11")].shape[0])
-    together = len(set(numbers)) == 1 and len(set(slopes)) == 1 and names[0] in _TOGETHER[like.dtype]
+    names, numbers, slopes = codes.of(activation, nv)
+    together = len(set(zip(numbers, slopes, strict=True))) == 1 and names[0] in _TOGETHER[dtype]
     code = torch.tensor(numbers, dtype=torch.int32)
-    return code, torch.tensor(slopes, dtype=like.dtype), numbers[0] if together else _MIXED
+    return code, torch.tensor(slopes, dtype=dtype), numbers[0] if together else _MIXED
 
 
 def _sizes(u: Tensor, blocks: Sequence[Tensor], kind: int, coupled: bool, every: int, first: int, last: int) -> Any:

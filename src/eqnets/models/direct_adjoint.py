@@ -1,0 +1,166 @@
+"""The heart of the direct parametrisation, H → the explicit system, with its adjoint written by hand.
+
+With R = [F, cB1, cB2] and [A, B1, B2] = E⁻¹R the adjoint of the solve is R̄ = E⁻ᵀ[Ā, B̄1, B̄2], Ē = −R̄[A, B1, B2]ᵀ;
+division by Λ gives Λ̄ = −Σ_j (C̄1∘C1 + D̄11∘D11 + D̄12∘D12)/Λ; and H = T + ε(I + diag T), T = SᵀS give S̄ = S(T̄ + T̄ᵀ).
+One LU factorisation and two products of the size of S, where autograd needs about sixty operations. Everything is
+float64; only the last product of the adjoint, whose result is rounded to S's dtype anyway, runs in that dtype. Second
+derivatives, and transforms of torch.func, go through `plain`, which is the same map for autograd.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+Explicit = tuple[Tensor, ...]
+"""A, B1, B2, C1, D11, D12 in the asked dtype; then E, cP and Λ in float64."""
+
+
+def explicit(
+    S: Tensor, Y1: Tensor, cB2: Tensor, cD12: Tensor, full: Tensor | None, eps: Tensor, rate: float, dtype: torch.dtype
+) -> Explicit:  # fmt: skip
+    """The explicit system's dynamic blocks.
+
+    Args:
+        S: (·, 2nx + nv), T = SᵀS; any floating dtype.
+        Y1: (nx, nx).
+        cB2: (nx, nu).
+        cD12: (nv, nu).
+        full: for a full D11 the (nv, nv + 1) matrix [lam, Y2]; None for a strictly lower triangular one.
+        eps: ε, a scalar.
+        rate: ᾱ.
+        dtype: of the six blocks.
+
+    Returns:
+        A, B1, B2, C1, D11, D12 in `dtype`; E, cP and Λ in float64.
+    """
+    if torch.compiler.is_compiling():  # a compiler fuses on its own, and takes no `out=`
+        return _rounded(plain(S, Y1, cB2, cD12, full, eps, rate), dtype)
+    return _Explicit.apply(rate, dtype, S, Y1, cB2, cD12, full, eps)[:9]  # type: ignore[index]
+
+
+def plain(S: Tensor, Y1: Tensor, cB2: Tensor, cD12: Tensor, full: Tensor | None, eps: Tensor, rate: float) -> Explicit:
+    """The same map in float64 throughout, for autograd to differentiate; arguments and results as for `explicit`."""
+    S, Y1, cB2, cD12, eps = (value.to(torch.float64) for value in (S, Y1, cB2, cD12, eps))
+    nx, nv, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
+    H = S.mT @ S
+    H = H + eps * torch.diag(1 + torch.diagonal(H))
+    H11, H22, cP = H[:nx, :nx], H[nx : nx + nv, nx : nx + nv], H[nx + nv :, nx + nv :]
+    E = (H11 + cP / rate**2 + Y1 - Y1.mT) / 2
+    if full is None:
+        Lambda, cD11 = torch.diagonal(H22) / 2, -torch.tril(H22, -1)
+    else:
+        lam, Y2 = full.to(torch.float64).split([1, nv], dim=1)
+        Lambda = torch.exp(lam[:, 0])
+        cD11 = torch.diag(Lambda) - (H22 + Y2 - Y2.mT) / 2
+    A, B1, B2 = torch.linalg.solve(E, torch.cat([H[nx + nv :, : nx + nv], cB2], dim=1)).split([nx, nv, nu], dim=1)
+    C1, D11, D12 = (block / Lambda[:, None] for block in (-H[nx : nx + nv, :nx], cD11, cD12))
+    return A, B1, B2, C1, D11, D12, E, cP, Lambda
+
+
+class _Explicit(torch.autograd.Function):
+    @staticmethod
+    def forward(rate: float, dtype: torch.dtype, *given: Tensor) -> Explicit:
+        S, Y1, cB2, cD12, full, eps = cast("tuple[Tensor, ...]", [v if v is None else v.double() for v in given])
+        n, m = Y1.shape[0], Y1.shape[0] + cD12.shape[0]  # the neurons are rows n to m of H
+        H = S.new_empty(S.shape[1], S.shape[1])  # its upper right blocks are not needed, and not computed
+        torch.mm(S.mT, S[:, :n], out=H[:, :n])
+        torch.mm(S[:, n:].mT, S[:, n:m], out=H[n:, n:m])
+        torch.mm(S[:, m:].mT, S[:, m:], out=H[m:, m:])
+        H.diagonal().mul_(1 + eps).add_(eps)
+        H22, cP = H[n:m, n:m], H[m:, m:].clone()
+        E = torch.add(H[:n, :n], cP, alpha=rate**-2).add_(Y1).sub_(Y1.mT).mul_(0.5)
+        LU, pivots = torch.linalg.lu_factor(E)
+        AB = torch.linalg.lu_solve(LU, pivots, torch.cat([H[m:, :m], cB2], dim=1))
+        if full is None:
+            Lambda, cD11 = H22.diagonal() / 2, -torch.tril(H22, -1)
+        else:
+            Lambda, Y2 = torch.exp(full[:, 0]), full[:, 1:]
+            upper = H[n:m, n:m]
+            cD11 = torch.diag(Lambda) - (upper + Y2 - Y2.mT) / 2
+        CD = torch.cat([-H[n:m, :n], cD11, cD12], dim=1).div_(Lambda[:, None])
+        sizes = [n, m - n, cB2.shape[1]]
+        blocks = [*AB.split(sizes, dim=1), *CD.split(sizes, dim=1)]
+        rounded = [block.to(dtype, memory_format=torch.contiguous_format, copy=True) for block in blocks]
+        return *rounded, E, cP, Lambda, LU, pivots, AB, CD, H.diagonal().clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Explicit) -> None:
+        ctx.rate, _, *given = inputs
+        ctx.acyclic = given[4] is None
+        ctx.mark_non_differentiable(*output[9:])
+        ctx.save_for_backward(*given, *output[8:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], rate: float, dtype: torch.dtype, *given: Tensor) -> tuple[Any, Any]:
+        def one(*values: Tensor) -> Explicit:
+            unused = torch.zeros((), dtype=torch.float64)  # derivatives under a transform go through `plain`
+            return *_rounded(plain(*values, rate), dtype), *(unused.clone() for _ in range(5))  # type: ignore[call-arg]
+
+        return torch.vmap(one, in_dims=in_dims[2:])(*given), (0,) * 14
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        S, Y1, cB2, cD12, full, eps, Lambda, LU, pivots, AB, CD, diagonal = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a graph of the gradient is wanted
+            return None, None, *_second_order(ctx.rate, (S, Y1, cB2, cD12, full, eps), gradients)
+        n, q, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
+        m = n + q
+        gAB, gCD = _joined(gradients[:3], AB, [n, q, nu]), _joined(gradients[3:6], CD, [n, q, nu])
+        gE, gcP, gLambda = gradients[6:9]
+        gR = torch.linalg.lu_solve(LU, pivots, gAB, adjoint=True)
+        gE = -gR @ AB.mT if gE is None else gE - gR @ AB.mT
+        gCD = gCD / Lambda[:, None]
+        through = -(gCD * CD).sum(1)
+        gLambda = through if gLambda is None else gLambda + through
+        gT = AB.new_zeros(n + m, n + m)
+        gT[:n, :n] = gE / 2
+        gT[m:, m:] = gE / (2 * ctx.rate**2) if gcP is None else gE / (2 * ctx.rate**2) + gcP
+        gT[m:, :m] = gR[:, :m]
+        gT[n:m, :n] = -gCD[:, :n]
+        gcD11, g_full = gCD[:, n:m], None
+        if ctx.acyclic:
+            gT[n:m, n:m] = torch.tril(gcD11, -1).neg_()
+            gT.diagonal()[n:m] += gLambda / 2
+        else:
+            gT[n:m, n:m] = -gcD11 / 2
+            g_lam = (gLambda + gcD11.diagonal()) * Lambda
+            g_full = torch.cat([g_lam[:, None], (gcD11.mT - gcD11) / 2], dim=1).to(full.dtype)
+        g_eps = None
+        if ctx.needs_input_grad[7]:
+            g_eps = (gT.diagonal() * (1 + (diagonal - eps) / (1 + eps))).sum().to(eps.dtype)
+        gT.diagonal().mul_(1 + eps)
+        gS = S @ (gT + gT.mT).to(S.dtype)
+        gY1 = (gE - gE.mT).mul_(0.5)
+        return None, None, gS, gY1.to(Y1.dtype), gR[:, m:].to(cB2.dtype), gCD[:, m:].to(cD12.dtype), g_full, g_eps
+
+
+# torch asks for the signature at every call, and inspecting it takes longer than a small system
+_Explicit.forward.__signature__ = inspect.signature(_Explicit.forward)  # type: ignore[attr-defined]
+
+
+def _rounded(outputs: Explicit, dtype: torch.dtype) -> Explicit:
+    return *(block.to(dtype) for block in outputs[:6]), *outputs[6:]
+
+
+def _joined(gradients: tuple[Tensor | None, ...], like: Tensor, sizes: list[int]) -> Tensor:
+    """The blocks' gradients side by side, float64; one that is missing is zero."""
+    if all(g is None for g in gradients):
+        return torch.zeros_like(like)
+    found = [like.new_zeros(len(like), n) if g is None else g for g, n in zip(gradients, sizes, strict=True)]
+    return torch.cat(found, dim=1).to(torch.float64)
+
+
+def _second_order(
+    rate: float, given: tuple[Tensor | None, ...], gradients: tuple[Tensor | None, ...]
+) -> tuple[Tensor | None, ...]:
+    wanted = [value for value in given if value is not None and value.requires_grad]
+    outputs = plain(*given, rate)  # type: ignore[arg-type]
+    pairs = [(o, g.to(torch.float64)) for o, g in zip(outputs, gradients[:9], strict=True) if g is not None]
+    outputs, grads = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
+    return tuple(next(found) if value is not None and value.requires_grad else None for value in given)

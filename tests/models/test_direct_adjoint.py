@@ -1,0 +1,69 @@
+"""The hand-written adjoint of the map θ → LFR is autograd's, to second order, under transforms, in both dtypes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from eqnets.models.direct_adjoint import explicit, plain
+
+# nx, nv, nu, rows of the supply's terms, full D11
+CASES = [(2, 3, 2, 0, False), (3, 2, 1, 2, True), (0, 3, 2, 1, False), (2, 0, 1, 0, False), (0, 2, 1, 0, True)]
+
+
+def free(case, generator, dtype=torch.float64):
+    nx, nv, nu, extra, full = case
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    S = draw(2 * nx + nv + extra, 2 * nx + nv)
+    eps = torch.tensor(0.1, dtype=dtype)
+    return [S, draw(nx, nx), draw(nx, nu), draw(nv, nu), *([draw(nv, nv + 1)] if full else []), eps]
+
+
+def arguments(values, full):
+    return values if full else (*values[:4], None, *values[4:])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_the_plain_map_with_exact_derivatives(case):
+    values = [v.requires_grad_() for v in free(case, torch.Generator().manual_seed(0))]
+
+    def run(*values):
+        return explicit(*arguments(values, case[4]), 0.9, torch.float64)
+
+    for mine, truth in zip(run(*values), plain(*arguments(values, case[4]), 0.9), strict=True):
+        torch.testing.assert_close(mine, truth)
+    assert torch.autograd.gradcheck(run, values)
+    assert torch.autograd.gradgradcheck(run, values)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_float32_parameters_give_the_float64_system_rounded_once(case):
+    values = [v.requires_grad_() for v in free(case, torch.Generator().manual_seed(1), torch.float32)]
+    exact = plain(*arguments(values, case[4]), 0.9)
+    mine = explicit(*arguments(values, case[4]), 0.9, torch.float32)
+    for block, truth in zip(mine[:6], exact[:6], strict=True):
+        torch.testing.assert_close(block, truth.float(), rtol=2e-7, atol=1e-7 * float(truth.detach().abs().sum() + 1))
+    weights = [torch.randn(b.shape, generator=torch.Generator().manual_seed(2)) for b in mine[:6]]
+    grads = [
+        torch.autograd.grad(sum((b * w).sum() for b, w in zip(o, weights, strict=False)), values, allow_unused=True)
+        for o in (mine, exact)
+    ]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()) if b.numel() else 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own forward mode
+def test_transforms():
+    case = CASES[0]
+    many = [torch.stack([v, 2 * v, v - 0.3]) for v in free(case, torch.Generator().manual_seed(3))[:-1]]
+    eps = torch.tensor(0.1, dtype=torch.float64)
+
+    def one(*values):
+        return explicit(*values, None, eps, 0.9, torch.float64)[0].square().sum()
+
+    batched = torch.vmap(torch.func.grad(one))(*many)
+    each = torch.stack([torch.autograd.functional.jacobian(one, tuple(v[i] for v in many))[0] for i in range(3)])
+    torch.testing.assert_close(batched, each)
