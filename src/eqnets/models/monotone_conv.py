@@ -17,7 +17,7 @@ from eqnets.equilibrium.adjoint import Adjoint
 from eqnets.equilibrium.solver import Solver
 from eqnets.errors import InputError
 from eqnets.models.inclusion import PEACEMAN_RACHFORD, InclusionModel, check_input, check_size, uniform
-from eqnets.models.monotone import admitted
+from eqnets.system import nonlinearity
 from eqnets.system.convolution import CircularConv, spectrum
 from eqnets.system.elementwise import Nonlinearity, PerNeuron
 from eqnets.system.nonlinearity import Activation
@@ -213,7 +213,8 @@ class MultiTierDEQ(InclusionModel):
             diagonal.append(_monotone(self.m, gram + couples[i].mH @ couples[i] if phase > 1 else gram, B))
         # a slice of a ParameterList is a new one, which cuts the graph of lifted parameters: hence list(…)
         coupling = [
-            -2 * spectrum(A, grid).mH @ C for A, C, (grid, _) in zip(list(self.A)[1:], couples, self._grids, strict=False)
+            -2 * spectrum(A, grid).mH @ C
+            for A, C, (grid, _) in zip(list(self.A)[1:], couples, self._grids, strict=False)
         ]
         return [torch.view_as_real(blocks) for blocks in (*diagonal, *coupling)]
 
@@ -229,7 +230,9 @@ class MultiTierDEQ(InclusionModel):
         """U ∗ x + b in the first tier, b in the others, as rows."""
         check_input(x, self.in_channels, *self.shapes[0][1:])
         first = conv2d(pad(x, (self.reach,) * 4, mode="circular"), self.U, self.b[0])
-        rest = [b[:, None].expand(len(x), c, h * w) for b, (c, h, w) in zip(list(self.b)[1:], self.shapes[1:], strict=True)]
+        rest = [
+            b[:, None].expand(len(x), c, h * w) for b, (c, h, w) in zip(list(self.b)[1:], self.shapes[1:], strict=True)
+        ]
         return torch.cat([first.flatten(1), *(t.flatten(1) for t in rest)], dim=1)
 
     def rows(self, z: Any) -> Tensor:
@@ -266,9 +269,10 @@ def _kernel(
 
 
 def _one_for_all(activation: str | Activation) -> Nonlinearity:
-    found = admitted(activation, len(activation.parts) if isinstance(activation, PerNeuron) else 1)
+    found = nonlinearity.get(activation)
     if isinstance(found, PerNeuron):
         raise InputError("a convolutional network has one activation for all neurons; give a single name.")
+    found.require_prox()
     return found
 
 
