@@ -18,6 +18,7 @@ from eqnets.certification import (
     Passive,
     WellPosed,
     certify,
+    tighten,
     verify,
 )
 from eqnets.equilibrium import (
@@ -140,6 +141,7 @@ __all__ = [
     "Passive",
     "WellPosed",
     "certify",
+    "tighten",
     "verify",
     # identification and reporting
     "Data",

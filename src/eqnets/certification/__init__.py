@@ -4,6 +4,7 @@ from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
 from eqnets.certification.labels import Labels, PairGain
+from eqnets.certification.tighten import tighten
 
 __all__ = [
     "Certificate",
@@ -17,5 +18,6 @@ __all__ = [
     "Passive",
     "WellPosed",
     "certify",
+    "tighten",
     "verify",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -11,11 +12,13 @@ from eqnets.certification.claim import Claim, Lipschitz, Monotone, WellPosed, Wi
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import FLOAT64, INTEGERS, prove
 from eqnets.certification.factor import best_factor, most_definite
+from eqnets.certification.fallback import searched
 from eqnets.certification.inequality import Rows, storage, supply, supply_of
 from eqnets.certification.labels import Labels
 from eqnets.certification.proof import scaled_eigenvalue
 from eqnets.certification.refuse import diagonal_multipliers, refuse
 from eqnets.certification.search import Candidate, candidates
+from eqnets.certification.semidefinite import Progress
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Supply, Witness
@@ -23,7 +26,9 @@ from eqnets.system.witness import Supply, Witness
 _ARITHMETIC = {"exact": INTEGERS, "float64": FLOAT64}
 
 
-def certify(claim: Claim, lfr: LFR, witness: Witness | None = None, *, proof: str = "exact") -> Certificate:
+def certify(
+    claim: Claim, lfr: LFR, witness: Witness | None = None, *, proof: str = "exact", progress: Progress | None = None
+) -> Certificate:
     """Prove a claim about an LFR.
 
     The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
@@ -35,9 +40,11 @@ def certify(claim: Claim, lfr: LFR, witness: Witness | None = None, *, proof: st
             `Dissipative(Q, S, R)` or `Passive(input_strict, output_strict)`.
         lfr: the system, physical or normalised: the certificate speaks of this one.
         witness: P and Λ, for example `model.witness()`. Without one, they are found by formulas for linear systems,
-            static networks, well-posed acyclic networks, and where the small-gain theorem is enough.
+            static networks, well-posed acyclic networks, and where the small-gain theorem is enough, and else by an
+            interior point (up to 60 states).
         proof: "exact" (in integers on the bits of the weights, what `eqnets-verify` repeats), or "float64" (with a
             rigorous rounding bound, in milliseconds: for use in training).
+        progress: told in a sentence what is searched and how long it will take.
 
     Returns:
         The certificate.
@@ -59,7 +66,11 @@ def certify(claim: Claim, lfr: LFR, witness: Witness | None = None, *, proof: st
     settled = claim.for_system(Labels.of(lfr))
     refuse(settled, lfr)
     first: NotCertified | None = None
-    for candidate in _from_witness(settled, lfr, witness) if witness is not None else candidates(settled, lfr):
+    if witness is not None:
+        tried: Iterable[Candidate] = _from_witness(settled, lfr, witness)
+    else:
+        tried = chain(candidates(settled, lfr), searched(settled, lfr, progress))
+    for candidate in tried:
         for attempt in _factors(settled, lfr, candidate, witness):
             try:
                 evidence = prove(settled, lfr, attempt.P, attempt.Lambda, _ARITHMETIC[proof])

@@ -1,0 +1,117 @@
+"""Frozen slope patterns: no certificate that knows only the slopes' intervals can pass what one pattern does (L2).
+
+With every slope frozen at some value of its interval the system is linear, and in the class that (★) speaks of. The
+best pattern is searched among the corners of the intervals, one flip at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from eqnets.certification.enclosure import Array
+from eqnets.certification.inequality import Rows
+from eqnets.system.lti import LTI, hinf_norm
+
+
+def worst_rate(rows: Rows, *, sweeps: int = 3, seed: int = 0) -> tuple[float, Array]:
+    """The largest spectral radius (rightmost pole, as c = −Re) of a frozen pattern: every rate below it is false.
+
+    Args:
+        rows: of the system.
+        sweeps: of flips.
+        seed: of the random starts.
+
+    Returns:
+        The rate, and the slopes (nv,).
+    """
+    sign = 1.0 if rows.discrete else -1.0
+
+    def value(slopes: Array) -> float:
+        closed = _closed(rows, slopes)
+        if closed is None:
+            return math.inf
+        A = closed[0]
+        if not len(A):
+            return 0.0 if rows.discrete else -math.inf
+        poles = np.linalg.eigvals(A)
+        return float(np.abs(poles).max() if rows.discrete else poles.real.max())
+
+    best, slopes = _flips(rows, value, sweeps, seed)
+    return sign * best, slopes
+
+
+def worst_gain(rows: Rows, u_scale: Array, y_scale: Array, *, sweeps: int = 2, seed: int = 0) -> tuple[float, Array]:
+    """The largest gain of a frozen pattern, between scaled signals: its H∞ norm, or spectral norm without states.
+
+    Args:
+        rows: of the system.
+        u_scale: (nu,).
+        y_scale: (ny,).
+        sweeps: of flips.
+        seed: of the random starts.
+
+    Returns:
+        The gain, inf for a pattern that is unstable, and the slopes (nv,).
+    """
+
+    def value(slopes: Array) -> float:
+        closed = _closed(rows, slopes)
+        if closed is None:
+            return math.inf
+        A, B, C, D = closed
+        return _norm(A, B * u_scale, C / y_scale[:, None], D * u_scale / y_scale[:, None], rows.discrete)
+
+    return _flips(rows, value, sweeps, seed)
+
+
+def _flips(rows: Rows, value: Callable[[Array], float], sweeps: int, seed: int) -> tuple[float, Array]:
+    rng = np.random.default_rng(seed)
+    corners = np.where(rng.random((4, rows.nv)) < 0.5, rows.low, rows.high)
+    starts = [rows.low, (rows.low + rows.high) / 2, rows.high, *corners]
+    best, slopes = max(((value(start), start) for start in starts), key=lambda pair: pair[0])
+    for _ in range(sweeps if math.isfinite(best) else 0):
+        before = best
+        for i in rng.permutation(rows.nv):
+            for bound in (rows.low[i], rows.high[i]):
+                trial = slopes.copy()
+                trial[i] = bound
+                reached = value(trial)
+                if reached > best:
+                    best, slopes = reached, trial
+        if best <= before * (1 + 1e-9):
+            break
+    return best, slopes
+
+
+def _closed(rows: Rows, slopes: Array) -> tuple[Array, Array, Array, Array] | None:
+    """The linear system of a pattern: w = J v with J = diag(slopes)."""
+    part = rows.parts()
+    D11 = rows.Lz[:, part["w"]]
+    try:
+        loop = slopes[:, None] * np.linalg.inv(np.eye(rows.nv) - D11 * slopes)
+    except np.linalg.LinAlgError:
+        return None
+    x, w, u = part["x"], part["w"], part["u"]
+    blocks = [lines[:, at] + lines[:, w] @ loop @ rows.Lz[:, at] for lines in (rows.Lx, rows.Ly) for at in (x, u)]
+    return blocks[0], blocks[1], blocks[2], blocks[3]
+
+
+def _norm(A: Array, B: Array, C: Array, D: Array, discrete: bool) -> float:
+    if not D.size:
+        return 0.0
+    if not len(A):
+        return float(np.linalg.norm(D, 2))
+    if not discrete:  # the Cayley transform keeps the gain
+        poles = np.linalg.eigvals(A)
+        if poles.real.max() >= 0:
+            return math.inf
+        a = float(np.exp(np.mean(np.log(np.abs(poles) + 1e-300))))
+        inverse = np.linalg.inv(a * np.eye(len(A)) - A)
+        D = D + C @ inverse @ B
+        A, B, C = inverse @ (a * np.eye(len(A)) + A), math.sqrt(2 * a) * inverse @ B, math.sqrt(2 * a) * C @ inverse
+    tensors = [torch.from_numpy(np.ascontiguousarray(block)) for block in (A, B, C, D)]
+    return hinf_norm(LTI(tensors[0], tensors[1], tensors[2], tensors[3]), rtol=1e-6)

@@ -1,0 +1,323 @@
+"""The search for P and Λ where no formula knows them: (★) as a semidefinite program, in scaled coordinates.
+
+Nothing here proves anything: what is found is proved from the LFR alone, as if it had been given.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+import scipy.linalg
+import torch
+
+from eqnets.certification.claim import Lipschitz, WithSupply
+from eqnets.certification.enclosure import Array
+from eqnets.certification.factor import best_factor
+from eqnets.certification.inequality import Rows, supply, supply_of
+from eqnets.certification.interior_point import Solution, Structured, solve
+from eqnets.certification.labels import Labels
+from eqnets.errors import NotCertified
+from eqnets.system.witness import Witness
+
+Progress = Callable[[str], None]
+"""Called with a sentence: what is searched, and how long it will take about."""
+
+LARGEST_STATE = 60
+"""The Newton system is dense in the n(n + 1)/2 entries of P; beyond this it takes minutes and gigabytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """(★) in coordinates in which P, Λ near a guess are near the identity: ξ = C ξ̃, P = RᵀP̃R, λ = λ₀λ̃.
+
+    Args:
+        rows: of the system.
+        R: (nx, nx), upper triangular.
+        size: (nv,) λ₀.
+        u_scale: (nu,) the unit of each input.
+    """
+
+    rows: Rows
+    R: Array
+    size: Array
+    u_scale: Array
+
+    @classmethod
+    def around(cls, rows: Rows, P: Array, Lambda: Array, u_scale: Array) -> Scaled:
+        """The coordinates of a guess P, Λ."""
+        R = np.asarray(np.linalg.cholesky(P).T, dtype=np.float64) if len(P) else np.zeros((0, 0))
+        return cls(rows, R, Lambda, u_scale)
+
+    @property
+    def C(self) -> Array:
+        """ξ = C ξ̃."""
+        inverse = scipy.linalg.solve_triangular(self.R, np.eye(len(self.R))) if len(self.R) else self.R
+        return np.asarray(scipy.linalg.block_diag(inverse, np.diag(1 / np.sqrt(self.size)), np.diag(self.u_scale)))
+
+    def problem(self, rate: float, constant: Array, dense: list[Array], room: float) -> Structured:
+        """The program with these extra variables; the trace of P̃ and λ̃ together stays below `room`.
+
+        Args:
+            rate: ρ, or c in continuous time.
+            constant: (N, N), in scaled coordinates.
+            dense: the matrices of the extra variables, in scaled coordinates.
+            room: for tr P̃ + Σλ̃.
+
+        Returns:
+            The structured program.
+        """
+        rows, C = self.rows, self.C
+        n, q, N = rows.nx, rows.nv, len(C)
+        part = rows.parts()
+        Ex, F = self.R @ np.eye(N)[part["x"]] @ C, self.R @ rows.Lx @ C
+        if rows.discrete:
+            congruences = [(rate**2, Ex), (-1.0, F)]
+        else:  # −(ExᵀP Lx + LxᵀP Ex) by its squares
+            congruences = [(-0.5, Ex + F), (0.5, Ex - F), (-2 * rate, Ex)]
+        Lz, Ew = rows.Lz @ C, np.eye(N)[part["w"]] @ C
+        weight = np.sqrt(self.size)[:, None]
+        p, r = weight * (Ew - rows.low[:, None] * Lz), weight * (Ew - rows.high[:, None] * Lz)
+        diagonal = np.eye(n)[np.triu_indices(n)]
+        G = np.zeros((q + 1, len(diagonal) + q + len(dense)))
+        G[:q, len(diagonal) : len(diagonal) + q] = np.eye(q)
+        G[q, : len(diagonal)], G[q, len(diagonal) : len(diagonal) + q] = -diagonal, -1.0
+        return Structured(constant, congruences if n else [], p, r, dense, G, np.array([0.0] * q + [room]))
+
+    def witness(self, P: Array, lam: Array) -> tuple[Array, Array]:
+        """P and Λ in the system's own coordinates."""
+        return self.R.T @ P @ self.R, self.size * lam
+
+
+def contracting(
+    rows: Rows, rate: float, guess: tuple[Array, Array] | None = None, *, best: bool = True
+) -> tuple[Array, Array] | None:
+    """P and Λ that make the inequality of contraction hold at a rate, or None where there are none.
+
+    The largest smallest eigenvalue of the scaled inequality is searched, over P, Λ of bounded trace; it is above 0
+    exactly where P and Λ exist. The multiplier bounds it from above, which is how infeasibility shows.
+
+    Args:
+        rows: of the system; without states, the neuron block alone is searched.
+        rate: ρ, or c in continuous time.
+        guess: P, Λ to scale the coordinates by; None makes one.
+        best: whether to go on to the largest margin, or to stop at the first P, Λ that will do.
+
+    Returns:
+        P (nx, nx) and Λ (nv,), or None.
+    """
+    _check_size(rows)
+    rows = rows.without_input()
+    if guess is None:
+        guess = first_guess(rows, rate)
+        if guess is None:
+            return None
+    if rows.nx + rows.nv == 0:
+        return np.zeros((0, 0)), np.zeros(0)
+    for _ in range(2):
+        scaled = Scaled.around(rows, *guess, np.zeros(0))
+        total = rows.nx + rows.nv
+        problem = scaled.problem(rate, np.zeros((total, total)), [-np.eye(total)], 2.0 * total)
+        found = _widest(problem, enough=0.0 if best is False else math.inf)
+        P, lam, (margin,) = problem.split(found.y)
+        if margin > 1e-12:
+            return scaled.witness(P, lam)
+        if -found.bound < 1e-10 or margin < -1.0:
+            return None
+        try:  # a poor guess: once more in the coordinates of what was found
+            guess = scaled.witness(P + 1e-9 * np.eye(rows.nx), np.maximum(lam, 1e-9))
+            np.linalg.cholesky(guess[0])
+        except np.linalg.LinAlgError:
+            return None
+    return None
+
+
+def smallest_gain(
+    rows: Rows, claim: Lipschitz, labels: Labels, *, rtol: float = 1e-7, progress: Progress | None = None
+) -> tuple[float, Array, Array, Solution]:
+    """The smallest γ that (★) can prove, up to rtol, with P and Λ of about that gain (not of a good margin).
+
+    Args:
+        rows: of the system.
+        claim: whose scales are meant; its γ is not looked at.
+        labels: of the system.
+        rtol: of γ².
+        progress: told the predicted time.
+
+    A `NotCertified` says that no P, Λ prove any gain.
+
+    Returns:
+        γ, P (nx, nx), Λ (nv,), and the solution whose multiplier points to the worst increments.
+    """
+    _check_size(rows)
+    u_scale, y_scale = (np.array(scale) for scale in claim.scales(labels))
+    start = contracting(rows, 1.0 if rows.discrete else 0.0)
+    if start is None:
+        refuse_contraction(rows)
+    factor = best_factor(rows, *start, tuple(u_scale), tuple(y_scale))
+    if factor is None or not math.isfinite(factor.gamma):
+        refuse_contraction(rows)
+    rows, u_scale = _compressed(rows, u_scale)
+    scaled = Scaled.around(rows, factor.value * start[0], factor.value * start[1], u_scale / max(factor.gamma, 1e-100))
+    C, N, inner = scaled.C, rows.Lx.shape[1], rows.nx + rows.nv
+    Ly = rows.Ly / y_scale[:, None] @ C
+    problem = scaled.problem(
+        1.0 if rows.discrete else 0.0, -Ly.T @ Ly, [np.diag([0.0] * inner + [1.0] * (N - inner))], 1e7 * (inner + 1)
+    )
+    y = problem.join(np.eye(rows.nx), np.ones(rows.nv), np.array([1.0]))
+    for _ in range(200):
+        y[-1] = 1.0 + 2.0 * (y[-1] - 1.0) if y[-1] > 1.0 else 1.001
+        if np.linalg.eigvalsh(problem.constant + problem.linear(y))[0] > 0:
+            break
+    y[-1] = 1.5 * y[-1] + 0.5
+    c = np.zeros(len(y))
+    c[-1] = 1.0
+    problem = problem.with_bound(-c, 1.5 * y[-1])  # t is known to be smaller: without a bound, the path begins far away
+    _predict(progress, problem)
+    found = solve(problem, c, y, rtol=rtol)
+    P, lam, (t,) = problem.split(found.y)
+    return factor.gamma * math.sqrt(max(t, 0.0)), *scaled.witness(P, lam), found
+
+
+def with_supply(
+    rows: Rows, claim: WithSupply, labels: Labels, guess: tuple[Array, Array] | None = None
+) -> tuple[Array, Array] | None:
+    """P and Λ with the largest smallest eigenvalue of (★) for a fixed supply, or None where none were found.
+
+    Args:
+        rows: of the system.
+        claim: settled for the system.
+        labels: of the system.
+        guess: P, Λ to begin with and to scale by.
+
+    Returns:
+        P (nx, nx) and Λ (nv,), or None.
+    """
+    _check_size(rows)
+    if guess is None:
+        guess = contracting(rows, 1.0 if rows.discrete else 0.0)
+        if guess is None:
+            return None
+    constant = supply(rows, *supply_of(claim, labels)).mid
+    corner = np.abs(np.diagonal(constant))[rows.parts()["u"]]
+    unit = np.where(corner > 0, 1 / np.sqrt(np.where(corner > 0, corner, 1.0)), 1.0)
+    scaled = Scaled.around(rows, *guess, unit)
+    C = scaled.C
+    N = len(C)
+    problem = scaled.problem(1.0 if rows.discrete else 0.0, C.T @ constant @ C, [-np.eye(N)], 1e8 * N)
+    found = _widest(problem)
+    P, lam, (margin,) = problem.split(found.y)
+    return scaled.witness(P, lam) if margin > 0 else None
+
+
+def first_guess(rows: Rows, rate: float) -> tuple[Array, Array] | None:
+    """P of the system with every slope in the middle of its interval, and Λ between its bounds; None: unstable.
+
+    With all slopes frozen anywhere in their intervals the system has to contract at the rate; this is one of them.
+
+    Args:
+        rows: of the system.
+        rate: ρ, or c in continuous time.
+
+    Returns:
+        P (nx, nx) ≻ 0 and Λ (nv,) > 0, or None.
+    """
+    middle = (rows.low + rows.high) / 2
+    A = frozen(rows, middle)
+    if A is None:
+        return None
+    n = rows.nx
+    if rows.discrete:
+        if n and max(abs(np.linalg.eigvals(A))) >= rate:
+            return None
+        P = scipy.linalg.solve_discrete_lyapunov(A.T / rate, np.eye(n)) if n else A
+    else:
+        if n and max(np.linalg.eigvals(A).real) >= -rate:
+            return None
+        P = scipy.linalg.solve_continuous_lyapunov((A + rate * np.eye(n)).T, -np.eye(n)) if n else A
+    P = (P + P.T) / 2
+    try:
+        root = np.linalg.cholesky(P).T if n else P
+    except np.linalg.LinAlgError:
+        return None
+    part = rows.parts()
+    reach = np.linalg.norm(root @ rows.Lx[:, part["w"]], axis=0) if n else np.ones(rows.nv)
+    seen = np.linalg.norm(np.linalg.solve(root.T, rows.Lz[:, part["x"]].T), axis=0) if n else np.ones(rows.nv)
+    width = np.maximum(rows.high - rows.low, 1e-3)
+    return P, (reach + 1e-6) / (seen + 1e-6) / width
+
+
+def frozen(rows: Rows, slopes: Array) -> Array | None:
+    """A + B1 J (I − D11 J)⁻¹ C1 for J = diag(slopes); None where the neurons' equation is singular there."""
+    part = rows.parts()
+    A, B1 = rows.Lx[:, part["x"]], rows.Lx[:, part["w"]]
+    C1, D11 = rows.Lz[:, part["x"]], rows.Lz[:, part["w"]]
+    try:
+        return A + (B1 * slopes) @ np.linalg.solve(np.eye(rows.nv) - D11 * slopes, C1)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _widest(problem: Structured, enough: float = math.inf) -> Solution:
+    """Maximise t in S(P, λ) − tI ≽ 0, from P̃ = I, λ̃ = 1."""
+    y = problem.join(np.eye(problem.n), np.ones(len(problem.p)), np.zeros(1))
+    least = float(np.linalg.eigvalsh(problem.constant + problem.linear(y))[0])
+    y[-1] = least - 0.1 * (1 + abs(least))
+    c = np.zeros(len(y))
+    c[-1] = -1.0
+    return solve(problem, c, y, rtol=1e-3, enough=lambda y: y[-1] > enough)
+
+
+def _compressed(rows: Rows, u_scale: Array) -> tuple[Rows, Array]:
+    """More inputs than equations that see them: the triangular factor of [B2; D12; D22] has the same gain."""
+    part = rows.parts()
+    stacked = np.vstack([block[:, part["u"]] for block in (rows.Lx, rows.Lz, rows.Ly)]) * u_scale
+    if stacked.shape[1] <= stacked.shape[0]:
+        return rows, u_scale
+    narrow = np.linalg.qr(stacked.T)[1].T
+    edges = np.cumsum([len(rows.Lx), len(rows.Lz)])
+    Lx, Lz, Ly = (
+        np.hstack([block[:, : part["u"].start], inputs])
+        for block, inputs in zip((rows.Lx, rows.Lz, rows.Ly), np.split(narrow, edges), strict=True)
+    )
+    return Rows(Lx, Lz, Ly, rows.low, rows.high, rows.discrete), np.ones(narrow.shape[1])
+
+
+def _check_size(rows: Rows) -> None:
+    if rows.nx > LARGEST_STATE:
+        raise NotCertified(
+            f"not certified: a search of P for {rows.nx} states would take minutes and gigabytes (at most "
+            f"{LARGEST_STATE} are searched). Remedy: pass a witness; models by construction have one, model.witness().",
+            block="states",
+        )
+
+
+def refuse_contraction(rows: Rows) -> NoReturn:
+    """Raise `NotCertified`: no P and Λ prove contraction."""
+    raise NotCertified(
+        "not certified: there are no P and Λ with which the inequality of contraction holds (the search ended with a "
+        "multiplier that excludes them), so it can prove no gain either. This does not mean that the claim is false. "
+        f"Remedy: make the model smaller or slower{' (D11, B1, C1)' if rows.nv else ''}, or train one with a promise.",
+        block="states and neurons",
+    )
+
+
+def _predict(progress: Progress | None, problem: Structured) -> None:
+    """Time one Newton system, and say what thirty will take."""
+    if progress is None:
+        return
+    began = time.perf_counter()
+    eye = np.eye(len(problem.constant))
+    H = problem.schur(eye, eye)
+    np.linalg.cholesky(H + (1 + np.abs(H).sum()) * np.eye(len(H)))
+    seconds = 30 * 1.5 * (time.perf_counter() - began)
+    progress(f"searching {len(H)} numbers, an inequality of {len(eye)} rows: about {seconds:.1g} s")
+
+
+def proved_rate(P: Array, Lambda: Array, lfr: object) -> float:
+    """`Witness.rate` of arrays."""
+    return Witness(torch.from_numpy(P), torch.from_numpy(Lambda)).rate(lfr)  # type: ignore[arg-type]
