@@ -53,6 +53,17 @@ def test_the_certificate_speaks_of_the_physical_system(fit: Fit, tmp_path: Path)
     assert fit.lfr.u_units == ("N·m",) and fit.lfr.y_names == ("angle",) and fit.lfr.dt == DT
 
 
+def test_the_proved_rate_is_near_what_the_model_does(data: eq.Data) -> None:
+    """Of a promise that any rate below 1 would keep: the printed time constant is of use."""
+    fit = eq.identify(data, eq.Contracting(), **QUICK)
+    assert fit.certificate.claim == eq.Contracting()
+    given = eq.certify(eq.Contracting(), fit.lfr, fit.model.witness())
+    assert fit.certificate.rate <= given.rate
+    slowest = float(torch.linalg.eigvals(eq.linearise(fit.lfr).A).abs().max())
+    assert slowest <= fit.certificate.rate < 1
+    assert fit.certificate.time_constant <= 5 * -DT / np.log(slowest)
+
+
 def test_the_physical_system_is_the_model_in_other_units(fit: Fit, data: eq.Data) -> None:
     record = data.records[0]
     y = fit.simulate(record.u)
