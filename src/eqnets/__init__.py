@@ -18,6 +18,7 @@ from eqnets.certification import (
     Passive,
     WellPosed,
     certify,
+    lower_bound,
     tighten,
     verify,
 )
@@ -53,16 +54,21 @@ from eqnets.errors import (
 )
 from eqnets.models import (
     DEQ,
+    GRU,
+    LSTM,
     RNN,
     ContractingREN,
     FiniteDepth,
     FixedDropout,
+    FreeREN,
     LipschitzDEQ,
     LipschitzREN,
     MonotoneConvDEQ,
     MonotoneDEQ,
     MonotoneLinear,
     MultiTierDEQ,
+    NeuralODE,
+    ODEBlock,
     weight_tied,
 )
 from eqnets.system import plants
@@ -72,6 +78,7 @@ from eqnets.system.lti import LTI
 from eqnets.system.nonlinearity import Nonlinearity
 from eqnets.system.scale import fold
 from eqnets.system.simulate import linearise, simulate
+from eqnets.system.stepper import Stepper
 from eqnets.system.witness import Supply, Witness
 
 if TYPE_CHECKING:
@@ -112,6 +119,7 @@ __all__ = [
     "LFR",
     "LTI",
     "Nonlinearity",
+    "Stepper",
     "Supply",
     "Witness",
     "discretise",
@@ -124,12 +132,17 @@ __all__ = [
     "DEQ",
     "FiniteDepth",
     "FixedDropout",
+    "FreeREN",
+    "GRU",
+    "LSTM",
     "LipschitzDEQ",
     "LipschitzREN",
     "MonotoneConvDEQ",
     "MonotoneDEQ",
     "MonotoneLinear",
     "MultiTierDEQ",
+    "NeuralODE",
+    "ODEBlock",
     "RNN",
     "weight_tied",
     # certification
@@ -141,6 +154,7 @@ __all__ = [
     "Passive",
     "WellPosed",
     "certify",
+    "lower_bound",
     "tighten",
     "verify",
     # identification and reporting

@@ -4,6 +4,7 @@ from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
 from eqnets.certification.labels import Labels, PairGain
+from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.tighten import tighten
 
 __all__ = [
@@ -13,11 +14,13 @@ __all__ = [
     "Dissipative",
     "Labels",
     "Lipschitz",
+    "LowerBound",
     "Monotone",
     "PairGain",
     "Passive",
     "WellPosed",
     "certify",
+    "lower_bound",
     "tighten",
     "verify",
 ]

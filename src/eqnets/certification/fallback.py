@@ -34,8 +34,8 @@ def searched(claim: Claim, lfr: LFR, progress: Progress | None = None) -> Iterat
             breaks it.
     """
     rows, labels = Rows.of(lfr), Labels.of(lfr)
-    if isinstance(claim, Monotone) or rows.nv == 0:
-        return
+    if isinstance(claim, Monotone) or (rows.nv == 0 and isinstance(claim, WellPosed | Contracting | Lipschitz)):
+        return  # decided without a search
     if isinstance(claim, WellPosed):
         found = semidefinite.contracting(rows.neurons_alone(), 1.0)
     elif isinstance(claim, Contracting):

@@ -43,7 +43,7 @@ def refuse(claim: Claim, lfr: LFR) -> None:
             "not certified: at one step the output of this sampled model does not see its input (D22 = 0, and no path "
             "through the neurons), so two runs from one state have Δy = 0 at the first step with Δu ≠ 0, and the "
             "supply ⟨Δu, Δy⟩ is 0 where the storage grows. It is never strictly incrementally passive. Remedy: claim a "
-            "shortage, Passive(input_strict=-ν), or certify the model in continuous time.",
+            "shortage, Passive(input_strict=-ν).",
             block="input",
         )
 

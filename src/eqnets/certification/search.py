@@ -51,9 +51,9 @@ def candidates(claim: Claim, lfr: LFR) -> Iterator[Candidate]:
         P = np.zeros((0, 0)) if rows.nx == 0 else np.eye(rows.nx)
         for Lambda, origin in multipliers(rows):
             yield Candidate(P, Lambda, origin)
-    elif rows.nv == 0:
+    elif rows.nv == 0 and isinstance(claim, Contracting | Lipschitz):
         yield _linear(claim, lfr, rows)
-    else:
+    elif rows.nv:
         yield from _small_gain(claim, rows)
 
 
@@ -114,7 +114,7 @@ def _geometric(D11: Array, low: Array, high: Array, share: float) -> Array | Non
     return Lambda
 
 
-def _linear(claim: Claim, lfr: LFR, rows: Rows) -> Candidate:
+def _linear(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows) -> Candidate:
     """P from the Lyapunov equation or from the bounded-real lemma; continuous time by the Cayley transform."""
     empty = np.zeros(0)
     part = rows.parts()
@@ -141,7 +141,6 @@ def _linear(claim: Claim, lfr: LFR, rows: Rows) -> Candidate:
             A = _cayley(A)[0]
         P = lyapunov(torch.from_numpy(A), torch.eye(rows.nx, dtype=torch.float64))
         return Candidate(P.numpy(), empty, "the Lyapunov equation")
-    assert isinstance(claim, Lipschitz)
     u_scale, y_scale = claim.scales(Labels.of(lfr))
     A, B = rows.Lx[:, part["x"]], rows.Lx[:, part["u"]] * np.array(u_scale)[None, :]
     Ly = rows.Ly / np.array(y_scale)[:, None]

@@ -203,7 +203,7 @@ def with_supply(
         if guess is None:
             return None
     constant = supply(rows, *supply_of(claim, labels)).mid
-    corner = np.abs(np.diagonal(constant))[rows.parts()["u"]]
+    corner = np.abs(constant[rows.parts()["u"]]).max(axis=1, initial=0.0)
     unit = np.where(corner > 0, 1 / np.sqrt(np.where(corner > 0, corner, 1.0)), 1.0)
     scaled = Scaled.around(rows, *guess, unit)
     C = scaled.C
