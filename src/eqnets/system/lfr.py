@@ -11,6 +11,7 @@ In continuous time (`dt=None`) the first line reads ẋ instead of x⁺.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -105,7 +106,7 @@ class LFR:
         object.__setattr__(self, "activation", activation)
         if self.dt is not None:
             dt = float(self.dt)
-            if not (dt > 0 and np.isfinite(dt)):
+            if not 0 < dt < math.inf:
                 raise InputError(
                     f"dt must be a positive number of seconds, or None for continuous time; got {self.dt}."
                 )

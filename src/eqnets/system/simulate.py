@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from eqnets.errors import InputError
+from eqnets.system import chunked
 from eqnets.system.kernels import adjoint, op, reference
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
 from eqnets.system.witness import Witness
 
-METHODS = ("auto", "fused", "torch", "reference")
+METHODS = ("auto", "fused", "torch", "reference", "chunked")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class SimulationInfo:
         status: `"explicit"` (w follows by substitution, no tolerance) or `"solved"` (an equilibrium per step).
         steps: the most sweeps or Newton steps at any time step; None where the kernel does not count them.
         residual: (batch,) the largest |w − φ(v)| over time; None where nothing was solved for.
-        bound: a proved error bound, where one is known; this version proves none.
+        bound: (batch,) what chunks change at most, a proved bound on ‖y_t − y_t of the sequential rollout‖ at every t
+            (rounding aside); None where nothing was approximated.
     """
 
     method: str
@@ -62,11 +64,12 @@ def simulate(
         u: the input, (batch, time, nu).
         x0: the initial state, (batch, nx) or (nx,) for all; None is zero.
         method: `"auto"` (the fastest kernel that can run), `"fused"` (compiled loops: C where a compiler is found, else
-            numba, the extra `fast`; they need an acyclic D11), `"torch"` (the same adjoint in torch operations), or `"reference"` (plain autograd;
-            also for torch.func transforms).
-        witness: not used by these methods; later kernels take a proved rate from it.
-        atol: the residual to which a full D11 is solved, relative to 1 + max |w|; tightened to 1e-12 in float64. A
-            strictly lower triangular D11 is exact and has no tolerance.
+            numba, the extra `fast`; they need an acyclic D11), `"torch"` (the same adjoint in torch operations),
+            `"reference"` (plain autograd), or `"chunked"`, which rolls long records out in parallel within a proved
+            error: see `eqnets.system.chunked`.
+        witness: the P and Λ of the model, for `"chunked"` alone.
+        atol: for `"chunked"` the bound to keep; else the residual to which a full D11 is solved, relative to
+            1 + max |w|, tightened to 1e-12 in float64. A strictly lower triangular D11 is exact and has no tolerance.
         return_info: also return a `SimulationInfo`.
 
     Returns:
@@ -76,22 +79,27 @@ def simulate(
         InputError: a wrong shape or dtype, a continuous LFR, an unknown method.
         NotConverged: an equilibrium was not found to `atol`.
     """  # noqa: DOC502, E501
-    del witness
     x = _check(lfr, u, x0, method)
     tolerance = min(atol, 1e-12) if u.dtype == torch.float64 else max(atol, 4 * torch.finfo(u.dtype).eps)
+    if method == "chunked":
+        return _chunked(lfr, u, x, witness, atol, return_info)
     if method == "reference":
         acyclic = lfr.is_acyclic
         y, x_last = reference.rollout(lfr, u, x, acyclic, tolerance)
         info = SimulationInfo("reference", "reference", "explicit" if acyclic else "solved", None, None)
         return (y, x_last, info) if return_info else (y, x_last)
-    kernel = "torch" if method == "torch" else adjoint.choose(lfr.activation, u.dtype, u.device)
+    compiling = torch.compiler.is_compiling()  # then values are looked at inside of the operator only
+    if method == "torch":
+        kernel = "torch"
+    else:
+        kernel = "auto" if compiling else adjoint.choose(lfr.activation, u.dtype, u.device)
     if method == "fused" and (kernel == "torch" or not lfr.is_acyclic):
         raise InputError(
             "the fused kernel needs a C compiler or the extra `fast` (pip install 'eqnets[fast]'; see: eqnets doctor), "
             "a strictly lower triangular D11, known activations and a CPU; method='auto' takes it where it can."
         )
     settings = adjoint.Settings(lfr.activation, lfr.dt, tolerance, adjoint.memory(lfr, u, x, kernel), kernel)
-    run = op.rollout if torch.compiler.is_compiling() else adjoint.rollout
+    run = op.rollout if compiling else adjoint.rollout
     y, x_last, _, residual, steps = run(lfr, u, x, settings)
     if not return_info:
         return y, x_last
@@ -104,6 +112,21 @@ def simulate(
         steps=int(steps) if kernel == "torch" else None,
         residual=residual if solved else None,
     )  # fmt: skip
+
+
+def _chunked(
+    lfr: LFR, u: Tensor, x: Tensor, witness: Witness | None, atol: float, return_info: bool
+) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, SimulationInfo]:  # fmt: skip
+    def run(u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return simulate(lfr, u, x)
+
+    y, x_last, bound = chunked.rollout(run, lfr, u, x, witness, atol)
+    if not return_info:
+        return y, x_last
+    acyclic = lfr.is_acyclic
+    kernel = adjoint.choose(lfr.activation, u.dtype, u.device) if acyclic else "torch"
+    status = "explicit" if acyclic else "solved"
+    return y, x_last, SimulationInfo("chunked", kernel, status, None, None, bound)
 
 
 def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str) -> Tensor:

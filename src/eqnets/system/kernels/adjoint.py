@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +38,8 @@ class Settings(NamedTuple):
         dt: the sample time.
         tolerance: the residual of the equilibrium, where it has to be solved for.
         every: 0 keeps all rows for the backward pass, −1 none, k the states of every k-th step.
-        kernel: `"c"`, `"numba"` or `"torch"`; a full D11 is solved by the torch loops whatever it says.
+        kernel: `"c"`, `"numba"`, `"torch"`, or `"auto"` for the fastest that can run; a full D11 is solved by the torch
+            loops whatever it says.
     """
 
     activation: Activation
@@ -60,7 +62,7 @@ def choose(activation: Activation, dtype: torch.dtype, device: torch.device) -> 
 def memory(lfr: LFR, u: Tensor, x0: Tensor, kernel: str) -> int:
     """What to keep for the backward pass: see `Settings.every`."""
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (u, x0, *lfr.blocks().values()))
-    if kernel != "c":
+    if kernel not in ("c", "auto"):
         return 0
     if not wanted:
         return -1
@@ -129,7 +131,9 @@ def kept_shape(every: int, u: Tensor, blocks: Sequence[Tensor]) -> tuple[int, ..
 
 def forward(settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor]) -> Outputs:
     """The rollout without gradients; arguments and outputs as for `rollout`."""
-    coupled, acyclic = _structure(blocks)
+    coupled, acyclic = _structure(u, blocks)
+    if settings.kernel == "auto":
+        settings = settings._replace(kernel=choose(settings.activation, u.dtype, u.device))
     every = settings.every
     residual, steps = u.new_zeros(u.shape[0]), torch.zeros((), dtype=torch.int64, device=u.device)
     if settings.kernel == "c" and acyclic:
@@ -160,7 +164,9 @@ def backward(
 
     That of an acyclic D11 is with respect to its strictly lower triangle.
     """  # noqa: DOC201
-    coupled, acyclic = _structure(blocks)
+    coupled, acyclic = _structure(u, blocks)
+    if settings.kernel == "auto":
+        settings = settings._replace(kernel=choose(settings.activation, u.dtype, u.device))
     if settings.kernel == "c" and acyclic:
         gu, gx0, dW = native.backward(
             settings.activation, blocks, coupled, settings.every, u, kept, gy, gx_last, want_u
@@ -213,11 +219,16 @@ def over_batches(
     return tuple(torch.stack(list(part)) for part in zip(*each, strict=True)), (0,) * 5  # type: ignore[return-value]
 
 
-def _structure(blocks: Sequence[Tensor]) -> tuple[bool, bool]:
-    """Whether D11 has an entry, and whether none of them lies on or above the diagonal."""
+def _structure(u: Tensor, blocks: Sequence[Tensor]) -> tuple[bool, bool]:
+    """Whether there is something to substitute in D11, and whether none of it lies on or above the diagonal."""
     D11 = blocks[4].detach()
-    coupled = bool(D11.any())
-    return coupled, not coupled or not bool(torch.triu(D11).any())
+    if not u.shape[0]:  # no lanes: nothing to solve for
+        return False, True
+    if D11.device.type != "cpu":
+        return bool(D11.any()), not bool(torch.triu(D11).any())
+    array = D11.numpy()  # numpy wakes no threads for a small matrix
+    coupled = bool(array.any())
+    return coupled, not coupled or not bool(np.triu(array).any())
 
 
 def _unpack(dW: Tensor, blocks: Sequence[Tensor], acyclic: bool) -> list[Tensor]:
@@ -252,7 +263,7 @@ def _forward_loop(
             _, w, sweeps = substitute(settings.activation, D11T, v, sweeps)
             most = max(most, sweeps)
         else:
-            _, w, size, steps = newton(settings.activation, b["D11"], v, w, settings.tolerance)
+            _, w, size, steps = full(settings.activation, b["D11"], v, w, settings.tolerance)
             reference.require_converged(size, w, settings.tolerance)
             residual, most = torch.maximum(residual, size), max(most, steps)
         row[:, slot : slot + nv] = w
