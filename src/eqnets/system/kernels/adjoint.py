@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from eqnets.system.kernels import codes, fused, native, reference
-from eqnets.system.kernels.equilibrium import newton, substitute
+from eqnets.system.kernels.equilibrium import full, substitute
 from eqnets.system.lfr import BLOCKS, LFR
 from eqnets.system.nonlinearity import Activation
 
@@ -263,7 +263,7 @@ def _forward_loop(
             _, w, sweeps = substitute(settings.activation, D11T, v, sweeps)
             most = max(most, sweeps)
         else:
-            _, w, size, steps = newton(settings.activation, b["D11"], v, w, settings.tolerance)
+            _, w, size, steps = full(settings.activation, b["D11"], v, w, settings.tolerance)
             reference.require_converged(size, w, settings.tolerance)
             residual, most = torch.maximum(residual, size), max(most, steps)
         row[:, slot : slot + nv] = w

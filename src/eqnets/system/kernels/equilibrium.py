@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium.inclusion import Factored, Inclusion
+from eqnets.equilibrium.loop import solve
+from eqnets.equilibrium.splitting import PeacemanRachford
+from eqnets.equilibrium.tolerance import Tolerance
 from eqnets.system.nonlinearity import Activation
+from eqnets.system.operator import Dense
 
 
 def substitute(activation: Activation, D11T: Tensor, b: Tensor, sweeps: int) -> tuple[Tensor, Tensor, int]:
@@ -36,6 +43,53 @@ def substitute(activation: Activation, D11T: Tensor, b: Tensor, sweeps: int) -> 
         if change <= eps * w.abs().max():
             return v, w, done - 1 if change == 0 else done
     return v, w, done
+
+
+def full(
+    activation: Activation, D11: Tensor, b: Tensor, w: Tensor, tolerance: float
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Full D11: Newton's method, accepted on its residual; where that fails, Peaceman–Rachford brings it near.
+
+    Newton's method may cycle. Where 2Λ − ΛD11 − D11ᵀΛ ≻ 0 for some diagonal Λ ≻ 0, which need not be known, and φ has
+    slopes in [0, 1], Peaceman–Rachford converges from any start, so that such a model never fails.
+
+    Args:
+        activation: φ.
+        D11: (nv, nv).
+        b: (batch, nv).
+        w: (batch, nv), the start.
+        tolerance: the residual max |w − φ(v)| to reach, relative to 1 + max |w|.
+
+    Returns:
+        v, w (batch, nv), the residual per sample (batch,), and the number of steps taken.
+    """
+    v, w, size, steps = newton(activation, D11, b, w, tolerance)
+    low, high = activation.slope
+    if low < 0 or high > 1:
+        return v, w, size, steps
+    factored: Factored | None = None
+    start = torch.zeros_like(b)
+    for near, budget in ((1e-2, 5_000), (1e-4, 20_000), (1e-7, 100_000), (tolerance, 200_000)):
+        if near < 100 * torch.finfo(b.dtype).eps:
+            break
+        failed = ~(size <= tolerance * (1 + w.abs().amax(-1))) & b.isfinite().all(-1)
+        if not bool(failed.any()):
+            break
+        if factored is None:  # eigenvalues bound m and L in every norm, also in the unknown one of Λ
+            eigenvalues = torch.linalg.eigvals(torch.eye(len(D11), dtype=D11.dtype, device=D11.device) - D11)
+            m, L = float(eigenvalues.real.min()), float(eigenvalues.abs().max())
+            if m <= 0:  # no Λ exists
+                break
+            alpha = 1 / math.sqrt(max(m, 1e-6 * L) * L)
+            factored = Factored(Dense(D11), m)
+        rows = failed.nonzero().flatten()
+        inclusion = Inclusion(factored, activation, b[rows])
+        found = solve(inclusion, start[rows], PeacemanRachford(alpha), Tolerance(near, near), budget)
+        start = start.index_copy(0, rows, found.value)
+        parts = newton(activation, D11, b[rows], found.value, tolerance)
+        v, w, size = (t.index_copy(0, rows, part) for t, part in zip((v, w, size), parts[:3], strict=True))
+        steps += int(found.steps.max()) + parts[3]
+    return v, w, size, steps
 
 
 def newton(

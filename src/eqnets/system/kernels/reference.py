@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from eqnets.errors import NotConverged
-from eqnets.system.kernels.equilibrium import newton
+from eqnets.system.kernels.equilibrium import full
 from eqnets.system.lfr import LFR
 from eqnets.system.nonlinearity import Activation, PerNeuron
 
@@ -67,7 +67,7 @@ def _full(activation: Activation, D11: Tensor, b: Tensor, start: Tensor | None, 
     """  # noqa: DOC201
     with torch.no_grad():
         w0 = torch.zeros_like(b) if start is None else start.detach()
-        _, w, residual, _ = newton(activation, D11.detach(), b.detach(), w0, tolerance)
+        _, w, residual, _ = full(activation, D11.detach(), b.detach(), w0, tolerance)
         require_converged(residual, w, tolerance)
     identity = torch.eye(D11.shape[0], dtype=D11.dtype, device=D11.device)
     for _ in range(2):
