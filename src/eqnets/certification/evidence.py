@@ -135,7 +135,7 @@ def _monotone(rows: Rows, m: float, number: Any) -> Any:
 def _proved_rate(
     claim: Contracting | WithSupply, lfr: LFR, rows: Rows, P: Array, Lambda: Array, arithmetic: Arithmetic
 ) -> tuple[float | None, Proof | None]:
-    """The smallest rate that these P and Λ prove, up to 1e-4; the claim's own where nothing better is proved."""
+    """The smallest rate that these P and Λ prove, up to 1e-4 of its decay; the claim's own where that is as good."""
     claimed = claim.rate if isinstance(claim, Contracting) else None
     if rows.nx == 0:
         return claimed, None
@@ -144,9 +144,9 @@ def _proved_rate(
     if not better:
         return claimed, None
     inner = rows.without_input()
-    for slack in (1e-10, 1e-8, 1e-6, 1e-4):
-        rate = max(computed * (1 + slack), 1e-12) if rows.discrete else computed * (1 - slack)
-        if rows.discrete and rate >= (claimed or 1.0):
+    for slack in (1e-4, 1e-2, 0.1):  # of the decay 1 − ᾱ, or c: on the boundary itself nothing is left to prove
+        rate = computed + slack * (1 - computed) if rows.discrete else computed * (1 - slack)
+        if rate >= (claimed or 1.0) if rows.discrete else rate <= (claimed or 0.0):
             break
         proof = arithmetic.prove(storage(inner, P, Lambda, rate, arithmetic.number))
         if proof.holds:
