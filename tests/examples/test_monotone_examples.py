@@ -1,0 +1,43 @@
+"""The monotone examples run as a user runs them, and what they say is asserted."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+pytest.importorskip("matplotlib", reason="the examples draw plots; install the extra 'examples'")
+
+
+def result(name: str, folder: Path, *arguments: str) -> dict:
+    environment = {**os.environ, "EQNETS_SMOKE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *arguments, "-o", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (folder / f"{name}.png").stat().st_size > 1000
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_two_tables(tmp_path: Path) -> None:
+    found = result("monotone_tables", tmp_path)
+    assert [len(found[name]) for name in ("default", "normal", "monotone")] == [10, 10, 10]
+    assert all(row["margin"] > 0 and row["distance"] < 1e-6 for row in found["default"])
+    assert all(row["margin"] < 0 and (row["distance"] or 9) > 1 for row in found["normal"])
+    for row in found["monotone"]:
+        assert row["margin"] > 1 - 1e-9 and row["radius"] > 10
+        assert row["distance"] > 1 and row["converged"] and row["residual"] < 1e-10
+        assert row["residual"] < row["bound"] < 1e-8
+
+
+def test_steps_against_alpha(tmp_path: Path) -> None:
+    found = result("monotone_alpha", tmp_path)
+    for rows in (found["start"], found["grown"]):
+        counts = [point["forward"] for point in rows["Peaceman–Rachford"]["curve"] if point["forward"]]
+        assert rows["Peaceman–Rachford"]["chosen"]["forward"] <= 1.5 * min(counts)
+        assert rows["tuned"]["forward"] <= rows["Peaceman–Rachford"]["chosen"]["forward"]
+        diverged = [p["alpha"] for p in rows["forward–backward"]["curve"] if p["forward"] is None]
+        assert any(alpha > rows["limit"] for alpha in diverged)
