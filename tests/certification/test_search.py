@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,6 +233,28 @@ def test_wrong_input_is_a_sentence(call, words: str) -> None:
 
 
 # known answers ------------------------------------------------------------------------------------------------------
+
+
+def test_the_published_random_network_of_lipsdp_has_its_published_bound() -> None:
+    # LipSDP-Neuron says 36.482; a multilayer network is a static LFR with a block-subdiagonal D11
+    data = json.loads((Path(__file__).parent / "data" / "lipsdp_random.json").read_text(encoding="utf-8"))
+    first, *middle, last = (torch.tensor(W, dtype=F64) for W in data["weights"])
+    widths = [len(first), *(len(W) for W in middle)]
+    edges = [sum(widths[:k]) for k in range(len(widths) + 1)]
+    nv = edges[-1]
+    D11, D12, D21 = torch.zeros(nv, nv, dtype=F64), torch.zeros(nv, 2, dtype=F64), torch.zeros(2, nv, dtype=F64)
+    for k, W in enumerate(middle):
+        D11[edges[k + 1] : edges[k + 2], edges[k] : edges[k + 1]] = W
+    D12[: widths[0]], D21[:, edges[-2] :] = first, last
+    lfr = LFR(D11=D11, D12=D12, D21=D21, D22=torch.zeros(2, 2, dtype=F64))
+    cert = tighten(Lipschitz(1.0), lfr)
+    assert 36.4815 < cert.claim.gamma < 36.4830
+    weaker = certify(Lipschitz(36.483), lfr)
+    assert "integer" in weaker.method and "interior point" in weaker.method
+    with pytest.raises(NotCertified, match="36.482"):
+        certify(Lipschitz(36.482), lfr)
+    product = math.prod(float(torch.linalg.matrix_norm(W, 2)) for W in (first, *middle, last))
+    assert cert.claim.gamma < product
 
 
 def test_the_pendulum_under_pd_contracts_just_where_theory_says() -> None:

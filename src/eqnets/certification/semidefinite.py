@@ -158,10 +158,10 @@ def smallest_gain(
     start = contracting(rows, 1.0 if rows.discrete else 0.0)
     if start is None:
         refuse_contraction(rows)
+    rows, u_scale = _compressed(rows, u_scale)
     factor = best_factor(rows, *start, tuple(u_scale), tuple(y_scale))
     if factor is None or not math.isfinite(factor.gamma):
         refuse_contraction(rows)
-    rows, u_scale = _compressed(rows, u_scale)
     scaled = Scaled.around(rows, factor.value * start[0], factor.value * start[1], u_scale / max(factor.gamma, 1e-100))
     C, N, inner = scaled.C, rows.Lx.shape[1], rows.nx + rows.nv
     Ly = rows.Ly / y_scale[:, None] @ C
@@ -202,7 +202,14 @@ def with_supply(
         guess = contracting(rows, 1.0 if rows.discrete else 0.0)
         if guess is None:
             return None
-    constant = supply(rows, *supply_of(claim, labels)).mid
+    if isinstance(claim, Lipschitz):
+        u_scale, y_scale = (np.array(scale) for scale in claim.scales(labels))
+        rows, u_scale = _compressed(rows, u_scale)
+        Ly, gain = rows.Ly / y_scale[:, None], np.zeros(rows.Lx.shape[1])
+        gain[rows.parts()["u"]] = (claim.gamma / u_scale) ** 2
+        constant = np.diag(gain) - Ly.T @ Ly
+    else:
+        constant = supply(rows, *supply_of(claim, labels)).mid
     corner = np.abs(constant[rows.parts()["u"]]).max(axis=1, initial=0.0)
     unit = np.where(corner > 0, 1 / np.sqrt(np.where(corner > 0, corner, 1.0)), 1.0)
     scaled = Scaled.around(rows, *guess, unit)
