@@ -65,8 +65,8 @@ def simulate(
         x0: the initial state, (batch, nx) or (nx,) for all; None is zero.
         method: `"auto"` (the fastest kernel that can run), `"fused"` (compiled loops: C where a compiler is found, else
             numba, the extra `fast`; they need an acyclic D11), `"torch"` (the same adjoint in torch operations),
-            `"reference"` (plain autograd), or `"chunked"`, which rolls long records out in parallel within a proved
-            error: see `eqnets.system.chunked`.
+            `"reference"` (plain autograd; also for forward-mode derivatives), or `"chunked"`, which rolls long records
+            out in parallel within a proved error: see `eqnets.system.chunked`.
         witness: the P and Λ of the model, for `"chunked"` alone.
         atol: for `"chunked"` the bound to keep; else the residual to which a full D11 is solved, relative to
             1 + max |w|, tightened to 1e-12 in float64. A strictly lower triangular D11 is exact and has no tolerance.
