@@ -20,7 +20,7 @@ MAX_LINES = 350
 # scipy enters by more than one door: which of its subpackages each room may import.
 SCIPY_DOORS = {
     "scipy.linalg": ("system/lti.py", "system/discretise.py", "certification/", "identification/start.py"),
-    "scipy.io": ("identification/readers",),
+    "scipy.io": ("identification/readers", "interop/mat.py"),
     "scipy.integrate": ("system/plants",),
     "scipy.signal": ("identification/",),
     "scipy.stats": ("identification/residuals.py",),
