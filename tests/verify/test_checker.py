@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,16 @@ def test_models_by_construction_are_proved_after_rounding_to_float32(sizes, acyc
         model = kind(*sizes, **promise, acyclic=acyclic, generator=g, dtype=F64)
         certify(claim, model.explicit().detach().to(torch.float32), model.witness()).save(tmp_path / "a.cert.json")
         assert eqnets_verify.verify(tmp_path / "a.cert.json").claim["kind"] == claim.kind
+
+
+def test_a_model_of_the_size_of_the_f16_is_proved_and_checked_in_seconds(tmp_path: Path) -> None:
+    g = torch.Generator().manual_seed(0)
+    model = ContractingREN(2, 75, 150, 3, rate=0.99, generator=g, dtype=F64)
+    began = time.process_time()
+    certify(Contracting(0.99), model.explicit().detach(), model.witness()).save(tmp_path / "a.cert.json")
+    proved = time.process_time()
+    assert eqnets_verify.verify(tmp_path / "a.cert.json").claim["kind"] == "contracting"
+    assert proved - began < 20 and time.process_time() - proved < 20  # 1 s and 1 s on a quiet core
 
 
 # the program ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,181 @@
+"""Certificates measured: mutated files beside an oracle, the search beside an outside solver, time of proof and check.
+
+    python benchmarks/certificates.py [--smoke] [--mutants N] [-o FILE.json]
+
+Times are CPU times of one thread. The sizes are those of the acceptance list: static networks, recurrent ones, and a
+model of the F16's size from its witness, checked by the standard-library checker from its file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from certificate_mutations import cases, is_true, mutants
+
+import eqnets as eq
+import eqnets_verify
+from eqnets.certification import semidefinite
+from eqnets.certification.inequality import Rows
+from eqnets.certification.labels import Labels
+
+try:
+    import cvxpy
+except ModuleNotFoundError:
+    cvxpy = None
+
+F64 = torch.float64
+STATIC = [100, 200, 400, 800]
+RECURRENT = [(20, 40), (20, 200), (50, 100)]
+
+
+def network(seed: int, nu: int, nx: int, nv: int, ny: int, size: float) -> eq.LFR:
+    """Normal entries; A, B1, C1, D11 of spectral norm `size`."""
+    g = torch.Generator().manual_seed(seed)
+    shapes = {"A": (nx, nx), "B1": (nx, nv), "B2": (nx, nu), "C1": (nv, nx), "D11": (nv, nv), "D12": (nv, nu),
+              "C2": (ny, nx), "D21": (ny, nv), "D22": (ny, nu)}  # fmt: skip
+    blocks = {k: torch.randn(s, generator=g, dtype=F64) for k, s in shapes.items()}
+    for k in ("A", "B1", "C1", "D11"):
+        if blocks[k].numel():
+            blocks[k] = size * blocks[k] / float(torch.linalg.matrix_norm(blocks[k], 2))
+    return eq.LFR(**blocks)
+
+
+def mutated(count: int) -> dict[str, Any]:
+    """How many changed certificates with right hashes are accepted, and how many of those the oracle refutes."""
+    originals, outcome = cases(), {"mutants": count, "rejected": 0, "accepted": 0, "accepted and false": 0}
+    for _, (document, blocks, labels) in mutants(originals, count, seed=0):
+        try:
+            eqnets_verify.check(document, blocks, labels)
+        except eqnets_verify.Rejected:
+            outcome["rejected"] += 1
+            continue
+        outcome["accepted"] += 1
+        outcome["accepted and false"] += not (is_true(document, blocks) and document["labels"] == labels)
+    stale = {"mutants": 0, "accepted": 0}
+    digests = [(d["digest"], d["activation"], d["dt"], b) for d, b, _ in originals]
+    for _, (document, blocks, labels) in mutants(originals, count // 10, seed=1, rehash=False):
+        if (document["digest"], document["activation"], document["dt"], blocks) in digests:
+            continue  # the change was none
+        stale["mutants"] += 1
+        try:
+            eqnets_verify.check(document, blocks, labels)
+            stale["accepted"] += 1
+        except eqnets_verify.Rejected:
+            pass
+    return {"hash made right": outcome, "stale hash": stale}
+
+
+def clarabel(lfr: eq.LFR) -> float:
+    """The smallest γ of (★) for slopes in [0, 1] in discrete time, by cvxpy and Clarabel."""
+    b = {k: v.numpy() for k, v in lfr.blocks().items()}
+    nx, nv, nu = lfr.nx, lfr.nv, lfr.nu
+    lam, g2 = cvxpy.Variable(nv, nonneg=True), cvxpy.Variable()
+    E = np.eye(nx + nv + nu)
+    x, w, u = E[:nx], E[nx : nx + nv], E[nx + nv :]
+    Lz, Ly = (np.hstack([b[k] for k in names]) for names in (("C1", "D11", "D12"), ("C2", "D21", "D22")))
+    M = (
+        g2 * (u.T @ u)
+        - Ly.T @ Ly
+        + 2 * w.T @ cvxpy.diag(lam) @ w
+        - Lz.T @ cvxpy.diag(lam) @ w
+        - w.T @ cvxpy.diag(lam) @ Lz
+    )
+    if nx:
+        P, after = cvxpy.Variable((nx, nx), symmetric=True), np.hstack([b["A"], b["B1"], b["B2"]])
+        M = M + x.T @ P @ x - after.T @ P @ after
+    cvxpy.Problem(cvxpy.Minimize(g2), [(M + M.T) / 2 >> 0]).solve(
+        solver=cvxpy.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9
+    )
+    return math.sqrt(float(g2.value))
+
+
+def gamma_of(lfr: eq.LFR) -> float:
+    """The smallest gain that the interior point of the library finds."""
+    return semidefinite.smallest_gain(Rows.of(lfr), eq.Lipschitz(1.0), Labels.of(lfr))[0]
+
+
+def oracle(count: int) -> dict[str, Any]:
+    """The largest relative difference from the outside optimum over random problems."""
+    rng, differences = random.Random(0), []
+    for seed in range(count):
+        sizes = rng.randint(1, 4), rng.choice((0, 1, 2, 3, 4)), rng.randint(1, 8), rng.randint(1, 4)
+        lfr = network(seed, *sizes, rng.uniform(0.2, 0.5))
+        differences.append(abs(gamma_of(lfr) / clarabel(lfr) - 1))
+    return {"problems": count, "largest relative difference": max(differences), "median": float(np.median(differences))}
+
+
+def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of one call, and what it gives."""
+    began = time.process_time()
+    result = run()
+    return round(time.process_time() - began, 3), result
+
+
+def searched(static: list[int], recurrent: list[tuple[int, int]], with_oracle: int) -> list[dict[str, Any]]:
+    """Time of the search, of the exact proof that follows, and of the outside solver where it is small enough."""
+    rows = []
+    for nx, nv in [*((0, q) for q in static), *recurrent]:
+        lfr = network(0, 10 if nx == 0 else 2, nx, nv, 5 if nx == 0 else 2, 0.9 if nx == 0 else 0.55)
+        search, gamma = seconds(lambda lfr=lfr: gamma_of(lfr))
+        whole, cert = seconds(lambda lfr=lfr: eq.tighten(eq.Lipschitz(1.0), lfr))
+        row = {"nx": nx, "nv": nv, "gamma": gamma, "search_s": search, "proved": cert.claim.gamma, "whole_s": whole}
+        if cvxpy is not None and nx + nv <= with_oracle:
+            row["clarabel_s"], row["clarabel_gamma"] = seconds(lambda lfr=lfr: clarabel(lfr))
+        rows.append(row)
+    return rows
+
+
+def checked(sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Models by construction: time of the exact proof from the witness, and of the checker from the file alone."""
+    rows = []
+    for nx, nv in sizes:
+        g = torch.Generator().manual_seed(0)
+        model = eq.ContractingREN(2, nx, nv, 3, rate=0.99, generator=g, dtype=F64)
+        lfr, witness = model.explicit().detach().to(torch.float32), model.witness()
+        prove, cert = seconds(lambda lfr=lfr, witness=witness: eq.certify(eq.Contracting(0.99), lfr, witness))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.cert.json"
+            cert.save(path)
+            check, _ = seconds(lambda path=path: eqnets_verify.verify(path))
+            rows.append(
+                {"nx": nx, "nv": nv, "prove_s": prove, "check_s": check, "file_kB": path.stat().st_size // 1000}
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="a few of everything")
+    parser.add_argument("--mutants", type=int, default=100_000)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    smoke = options.smoke
+    result: dict[str, Any] = {
+        "environment": {"python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine()},
+        "checked": checked([(5, 10)] if smoke else [(5, 10), (20, 60), (75, 150)]),
+        "searched": searched([20], [(3, 6)], 30) if smoke else searched(STATIC, RECURRENT, 60),
+    }
+    if cvxpy is not None:
+        result["oracle"] = oracle(3 if smoke else 50)
+    result["mutated"] = mutated(500 if smoke else options.mutants)
+    text = json.dumps(result, indent=2)
+    sys.stdout.write(text + "\n")
+    if options.output:
+        options.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
