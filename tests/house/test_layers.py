@@ -31,6 +31,7 @@ SCIPY_DOORS = {
 LOCAL_IMPORTS: dict[str, str] = {
     "cli/__init__.py": "the command says in one sentence which extra is missing, before typer is imported",
     "identification/fit.py": "Fit.save writes what files reads back as a Fit; arrays need no reader, files do",
+    "models/neural_ode.py": "torchdiffeq is needed by methods other than rk4 only, and its absence is a worded error",
     "identification/readers/stores.py": "h5py is needed by HDF5 files only, and its absence is a worded error",
 }
 
@@ -127,7 +128,7 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
 
 def test_the_core_needs_no_extra() -> None:
     """Importing eqnets imports none of the libraries of the extras."""
-    extras = ["pandas", "h5py", "safetensors", "plotly", "typer"]
+    extras = ["pandas", "h5py", "safetensors", "plotly", "typer", "torchdiffeq"]
     code = f"import sys, eqnets; print([m for m in {extras} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert result.stdout.strip() == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class RNN(nn.Module):
         if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in (nu, nh, ny)):
             raise InputError(f"nu, nh and ny must be whole numbers, zero or more; got {nu!r}, {nh!r}, {ny!r}.")
         dtype = torch.get_default_dtype() if dtype is None else dtype
-        self.dt = float(dt)
+        self.nu, self.nh, self.ny, self.dt = nu, nh, ny, float(dt)
         bound = 1 / math.sqrt(max(nh, 1))
         for name, shape in {"W": (nh, nh), "U": (nh, nu), "b": (nh,), "V": (ny, nh)}.items():
             value = (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * bound
@@ -80,3 +81,7 @@ class RNN(nn.Module):
         if not isinstance(u, Tensor) or not u.is_floating_point():
             raise InputError("u must be a floating-point tensor (batch, time, nu).")
         return simulate(self.explicit().to(u.dtype), u, x0)
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""
+        return {"nu": self.nu, "nh": self.nh, "ny": self.ny, "dt": self.dt}
