@@ -133,7 +133,10 @@ def test_a_record_too_short_to_fit(eqnets, tmp_path: Path) -> None:
     ("options", "word"),
     [
         (["--guarantee", "passive"], "not in this version"),
-        (["--guarantee", "none"], "lipschitz:GAMMA"),
+        (["--guarantee", "well-posed"], "lipschitz:GAMMA"),
+        (["--model", "gru", "--guarantee", "contracting"], "none"),
+        (["--model", "gru", "--nx", "2"], "nv"),
+        (["--model", "transformer"], "neural_ode"),
         (["--guarantee", "lipschitz"], "GAMMA"),
         (["--guarantee", "lipschitz:-1"], "positive"),
         (["--guarantee", "lipschitz:abc"], "abc"),

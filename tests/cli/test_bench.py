@@ -24,8 +24,8 @@ def test_the_table_is_the_score_of_the_stored_models(eqnets, tmp_path: Path) -> 
     assert "protocol not re-checked" in outcome.out and "range of 2 seeds" in outcome.out
     result = json.loads((tmp_path / "b" / "cascaded_tanks.json").read_text(encoding="utf-8"))
     _, (test,) = benchmark("cascaded_tanks")
-    for seed, run in enumerate(result["runs"]):
-        fit = eq.load(tmp_path / "b" / f"cascaded_tanks-seed{seed}")  # verifies the certificate
+    for seed, run in enumerate(result["models"][0]["runs"]):
+        fit = eq.load(tmp_path / "b" / f"cascaded_tanks-ren-seed{seed}")  # verifies the certificate
         assert run["values"] == pytest.approx([fit.score(test, n_init=50).rmse[0]], rel=1e-6)
         assert run["linear"] == pytest.approx([fit.linear.score(test, n_init=50).rmse[0]], rel=1e-6)
     eqnets("bench", "cascaded_tanks", "-o", tmp_path / "b").refused("--force")
@@ -41,5 +41,6 @@ def test_an_integrator_is_modelled_by_its_rate_and_says_so(eqnets, tmp_path: Pat
 
 def test_what_is_no_benchmark_is_refused(eqnets, tmp_path: Path) -> None:
     eqnets("bench", "f15", "-o", tmp_path / "b").refused("f15", "f16")
-    eqnets("bench", "emps", "--guarantee", "none", "-o", tmp_path / "b").refused("none")
+    eqnets("bench", "emps", "--guarantee", "well-posed", "-o", tmp_path / "b").refused("none")
+    eqnets("bench", "emps", "--model", "svm", "-o", tmp_path / "b").refused("svm", "gru")
     eqnets("bench", "emps", "--data", tmp_path, "-o", tmp_path / "b").refused("DATA_EMPS.mat")

@@ -53,7 +53,8 @@ def make(
     linear = linearise(lfr).to_lfr(**labels).replace(by=lfr.by)
     steps = range(0, 600, 20)
     fit = Fit(
-        lfr=lfr, prior=prior, model=ren, certificate=certify(Contracting(), lfr, ren.witness()) if certified else None,
+        system=lfr, prior=prior, model=ren,
+        certificate=certify(Contracting(), lfr, ren.witness()) if certified else None,
         linear=Identified(linear, prior), guarantee=Contracting(), normaliser=Normaliser.learn(train),
         history=[
             {"step": k, "seconds": 0.1 * k, "train_rmse": 0.1 + 0.5 * np.exp(-k / 90) if k else float("nan"),

@@ -11,6 +11,7 @@ from eqnets.certification import certify as prove
 from eqnets.cli import common
 from eqnets.errors import InputError
 from eqnets.identification.files.load import read_model
+from eqnets.models import ContractingREN, LipschitzREN
 
 
 def certify(
@@ -35,9 +36,15 @@ def certify(
         common.new_file(output, force=force)
     fit = read_model(folder)
     claim = common.claim(guarantee, u_scale, y_scale) if guarantee is not None else fit.guarantee
+    lfr = fit.lfr  # a model without one is refused in words
     if claim == "none":
-        raise InputError("'none' claims nothing; write contracting, lipschitz:GAMMA or well-posed.")
-    certificate = prove(claim, fit.lfr, fit.model.witness())  # type: ignore[operator, arg-type]
+        given = "it was fitted without a guarantee" if guarantee is None else "'none' claims nothing"
+        raise InputError(
+            f"there is nothing to certify: {given}. Name a claim to try on its matrices: --guarantee contracting, "
+            "lipschitz:GAMMA or well-posed."
+        )
+    witness = fit.model.witness() if isinstance(fit.model, ContractingREN | LipschitzREN) else None
+    certificate = prove(claim, lfr, witness)
     typer.echo(certificate.summary())
     if output is not None:
         certificate.save(output)

@@ -17,6 +17,8 @@ from eqnets.certification import Contracting, Lipschitz, WellPosed
 from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.fit import Fit
+from eqnets.identification.guarantee import NOTHING, Promise
+from eqnets.identification.kinds import KINDS
 from eqnets.identification.metrics import Score
 from eqnets.identification.rates import base_names, is_rate
 from eqnets.identification.readers import read
@@ -37,6 +39,10 @@ TimeColumn = Annotated[str | None, typer.Option("--time", metavar="COL", help="C
 Difference = Annotated[
     list[str] | None,
     typer.Option("--difference", metavar="NAMES", help="Outputs to replace by their rates of change, for integrators."),
+]
+Model = Annotated[
+    str,
+    typer.Option("--model", metavar="NAME", help=f"{', '.join(KINDS)}; those after linear promise nothing."),
 ]
 Gaps = Annotated[str, typer.Option("--gaps", metavar="raise|split", help="At a gap: refuse, or make separate records.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
@@ -117,13 +123,13 @@ def like_model(fit: Fit, files: list[str], u: list[str] | None, y: list[str] | N
     Raises:
         InputError: a wrong number of names.
     """
-    lfr = fit.lfr
-    own_u, own_y = list(lfr.u_names or ()), list(lfr.y_names or ())
+    system = fit.system
+    own_u, own_y = list(system.u_names or ()), list(system.y_names or ())
     for flag, given, own in (("--u", names(u), own_u), ("--y", names(y), own_y)):
         if given and len(given) != len(own):
             raise InputError(f"{flag} names {len(given)} columns, the model has {len(own)}: {', '.join(own)}.")
     if options["dt"] is None and options["clock"] is None:
-        options["dt"] = lfr.dt
+        options["dt"] = system.dt
     measured = names(y) or list(base_names(tuple(own_y)))
     data = read_files(files, names(u) or own_u, measured, **options)
     rates = [name for name, own in zip(measured, own_y, strict=True) if is_rate(own)]
@@ -205,7 +211,41 @@ def claim(
             return WellPosed() if kind == "well-posed" else "none"
         case "passive" | "dissipative":
             raise InputError(f"{kind} models are not in this version; choose contracting or lipschitz:GAMMA.")
-    raise InputError(f"'{words}' is no guarantee; write contracting or lipschitz:GAMMA.")
+    raise InputError(f"'{words}' is no guarantee; write contracting, lipschitz:GAMMA or none.")
+
+
+def promise(words: str | None, u_scale: str | None = None, y_scale: str | None = None) -> Promise | None:
+    """What a model that is fitted is to promise.
+
+    Args:
+        words: as for `claim`; None leaves it to the model.
+        u_scale: comma list of input scales, for `lipschitz`.
+        y_scale: comma list of output scales.
+
+    Returns:
+        The guarantee, "none", or None.
+
+    Raises:
+        InputError: no model of this version keeps it by construction.
+    """
+    if words is None and not (u_scale or y_scale):
+        return None
+    found = claim(words or "contracting", u_scale, y_scale)
+    if isinstance(found, WellPosed):
+        raise InputError(f"'{words}' cannot be fitted in this version; write contracting, lipschitz:GAMMA or none.")
+    return found
+
+
+def evidence(fit: Fit) -> str:
+    """The certificate in words; where there is none, that nothing is certified.
+
+    Args:
+        fit: the fit.
+
+    Returns:
+        What to print.
+    """
+    return NOTHING if fit.certificate is None else fit.certificate.summary()
 
 
 def _number(text: str, what: str) -> float:

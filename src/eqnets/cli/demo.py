@@ -49,7 +49,7 @@ def demo(
     finally:
         bar.close()
     fit.settings["command"] = common.command_line()
-    typer.echo(f"\n{fit.certificate.summary()}\n")
+    typer.echo(f"\n{common.evidence(fit)}\n")
     say_envelope(fit, test.records[0].u, seed)
     common.say_scores(
         "test on a record that training has not seen", fit.score(test), fit.linear.score(test), ["angle"], ["rad"]
@@ -84,6 +84,7 @@ def say_envelope(fit: Fit, u: np.ndarray, seed: int) -> None:
     Raises:
         NotCertified: a trajectory leaves the envelope; the proof or the simulation is then wrong.
     """
+    assert fit.certificate is not None
     decay = wrong_starts(fit.lfr, fit.certificate.witness, u, n=STARTS, seed=seed)
     excess = decay.worst - 1
     if excess > 1e-6:

@@ -14,6 +14,7 @@ from eqnets.cli import common
 from eqnets.errors import InputError
 from eqnets.identification.files.load import load
 from eqnets.identification.fit import Fit
+from eqnets.identification.guarantee import NOTHING
 
 _TARGETS = ("onnx", "c", "mat", "control")
 _WITH_DTYPE = ("onnx", "c")
@@ -53,7 +54,7 @@ def export(
         fit.lfr, folder / to if output is None else output, certificate=fit.certificate, x0=fit.prior.mean,
         u=_inputs(fit), name=name, force=force, **options,
     )  # fmt: skip
-    typer.echo(f"claim    {fit.certificate.sentence}")
+    typer.echo(f"claim    {NOTHING if fit.certificate is None else fit.certificate.sentence}")
     typer.echo(f"check    {exported.agreement.sentence}")
     for path in exported.files:
         typer.echo(f"written to {path}")

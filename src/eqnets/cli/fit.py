@@ -1,4 +1,4 @@
-"""`eqnets fit`: measured files in; a model folder with its certificate and its page out."""
+"""`eqnets fit`: measured files in; a model folder with its certificate (where one was asked for) and its page out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.files.checkpoint import Checkpoint
 from eqnets.identification.fit import Fit
-from eqnets.identification.guarantee import Guarantee
+from eqnets.identification.guarantee import NOTHING, Promise
 from eqnets.identification.identify import identify
+from eqnets.identification.kinds import settle
 from eqnets.reporting import report
 
 
@@ -24,8 +25,14 @@ def fit(
     y: common.Outputs = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The model folder to write.")] = ...,  # type: ignore[assignment]
     guarantee: Annotated[
-        str, typer.Option("--guarantee", metavar="CLAIM", help="contracting, contracting:RATE or lipschitz:GAMMA.")
-    ] = "contracting",
+        str | None,
+        typer.Option(
+            "--guarantee",
+            metavar="CLAIM",
+            help="contracting, contracting:RATE, lipschitz:GAMMA or none; contracting if left out and the model can.",
+        ),
+    ] = None,
+    model: common.Model = "ren",
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="M", help="Time to train; 5 if left out.")
     ] = None,
@@ -53,16 +60,16 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in DIR.")] = False,
     force: common.Force = False,
 ) -> None:
-    """Fit a model that keeps a guarantee, certify it, and write the model folder with its report."""
+    """Fit a model that keeps a guarantee, or a compared one; certify it, and write the folder with its report."""
     folder = common.new_folder(output, force=force, resume=resume)
     if minutes is not None and steps is not None:
         raise InputError("--minutes and --steps are two ways to say how long; give one.")
-    claim = common.claim(guarantee, u_scale, y_scale)
-    if not isinstance(claim, Guarantee):
-        raise InputError(f"'{guarantee}' cannot be fitted in this version; write contracting or lipschitz:GAMMA.")
+    claim = settle(model, common.promise(guarantee, u_scale, y_scale), nx, nv, None)
     data = common.read_files(files, u, y, dt, time, gaps, units, difference)
-    claim.for_system(Labels(1, data.nu, data.ny, data.dt, data.u_names, data.y_names, data.u_units, data.y_units))
+    if claim != "none":
+        claim.for_system(Labels(1, data.nu, data.ny, data.dt, data.u_names, data.y_names, data.u_units, data.y_units))
     options = {
+        "model": model,
         "nx": nx,
         "nv": nv,
         "steps": steps,
@@ -89,7 +96,8 @@ def fit(
     report(fitted, folder / "report.html", data=data, force=force or resume)
     keeper.clear()
     _say(fitted, data, val)
-    typer.echo(f"\nwritten to {folder}: model.safetensors, model.json, certificate.json, history.csv, report.html")
+    proof = "certificate.json, " if fitted.certificate is not None else ""
+    typer.echo(f"\nwritten to {folder}: model.safetensors, model.json, {proof}history.csv, report.html")
 
 
 def _started(folder: Path) -> bool:
@@ -97,7 +105,7 @@ def _started(folder: Path) -> bool:
     return any(folder.glob("checkpoint*.safetensors"))
 
 
-def _fingerprint(data: Data, claim: Guarantee) -> dict[str, object]:
+def _fingerprint(data: Data, claim: Promise) -> dict[str, object]:
     """What must be the same in a resumed run, beside the options."""
     return {
         "data": [source.sha256 for source in data.sources],
@@ -110,8 +118,9 @@ def _fingerprint(data: Data, claim: Guarantee) -> dict[str, object]:
 
 def _say(fitted: Fit, data: Data, val: float) -> None:
     for note in fitted.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"\n{fitted.certificate.summary()}\n")
+        if note != NOTHING:
+            typer.echo(f"note: {note}")
+    typer.echo(f"\n{common.evidence(fitted)}\n")
     tails = data.split(val)[1]
     n_init = min(50, min(tails.lengths) // 4)
     seen = fitted.settings["refit"]

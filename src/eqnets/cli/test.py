@@ -28,10 +28,10 @@ def test(
     fit = load(folder)
     data = common.like_model(fit, files, u, y, dt=dt, clock=time, gaps=gaps)
     own, linear = fit.score(data, n_init=n_init), fit.linear.score(data, n_init=n_init)
-    outputs, units = list(data.y_names), list(fit.lfr.y_units or ("",) * data.ny)
+    outputs, units = list(data.y_names), list(fit.system.y_units or ("",) * data.ny)
     common.say_scores(f"test on {', '.join(s.file for s in data.sources)}", own, linear, outputs, units)
     if any(map(is_rate, outputs)):
-        step = fit.lfr.dt if dt is None and time is None else dt
+        step = fit.system.dt if dt is None and time is None else dt
         names = common.names(y) or list(base_names(data.y_names))
         raw = common.read_files(files, common.names(u) or list(data.u_names), names, step, time, gaps)
         _say_integrated(fit, data, raw, n_init)
@@ -49,7 +49,7 @@ def _say_integrated(fit: Fit, data: Data, raw: Data, n_init: int) -> None:
         integrated_score(raw, [model.simulate(r.u, r.y[:n_init]) for r in data.records], rates, n_init)
         for model in (fit, fit.linear)
     )
-    own_units = fit.lfr.y_units or ("",) * data.ny
+    own_units = fit.system.y_units or ("",) * data.ny
     units = [unit.removesuffix("/s") if rate else unit for unit, rate in zip(own_units, rates, strict=True)]
     typer.echo("")
     title = "rates integrated from the last initial sample on, which no certificate covers"

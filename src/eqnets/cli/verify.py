@@ -17,8 +17,13 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The model folder.")],
 ) -> None:
     """Check a certificate against a model; exit code 1 when it does not hold."""
+    fit = read_model(folder)
     if not certificate.is_file():
+        if fit.guarantee == "none":
+            raise InputError(
+                f"'{certificate}' is no file; {folder} was fitted without a guarantee, nothing is certified."
+            )
         raise InputError(f"'{certificate}' is no file; name a certificate, such as {folder / 'certificate.json'}.")
-    proved = Certificate.load(certificate, read_model(folder).lfr)
+    proved = Certificate.load(certificate, fit.lfr)
     typer.echo(f"holds: {proved.sentence}")
     typer.echo(f"model sha256 {proved.digest}")

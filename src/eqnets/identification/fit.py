@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eqnets.certification import Certificate, Contracting
 from eqnets.identification.files.save import save_fit
-from eqnets.identification.guarantee import Guarantee
+from eqnets.identification.guarantee import Promise
 from eqnets.identification.identified import Identified
 from eqnets.identification.normaliser import Normaliser
 
@@ -20,12 +20,12 @@ class Fit(Identified):
     """An identified model with its evidence.
 
     Args:
-        lfr: the deployed system, physical units, float64; the certificate speaks of it.
+        system: the deployed system, physical units, float64; the certificate speaks of it. `lfr` where it is one.
         prior: of its initial state.
         model: the trained module, between normalised signals.
-        certificate: the proof of the guarantee.
+        certificate: the proof of the guarantee; None where none was asked for.
         linear: the linear start, whose scores stand beside every score.
-        guarantee: the claim that was asked for, in physical units.
+        guarantee: the claim that was asked for, in physical units, or "none".
         normaliser: learned on the training part of the records.
         history: one row a validation: step, seconds, train_rmse and val_rmse (normalised), learning_rate.
         data_info: names, units, sample time, sources with sha256, and how the records were split.
@@ -36,9 +36,9 @@ class Fit(Identified):
     """
 
     model: nn.Module = field(default=None)  # type: ignore[assignment]
-    certificate: Certificate = field(default=None)  # type: ignore[assignment]
+    certificate: Certificate | None = None
     linear: Identified = field(default=None)  # type: ignore[assignment]
-    guarantee: Guarantee = field(default_factory=Contracting)
+    guarantee: Promise = field(default_factory=Contracting)
     normaliser: Normaliser = field(default=None)  # type: ignore[assignment]
     history: list[dict[str, float]] = field(default_factory=list)
     data_info: dict[str, Any] = field(default_factory=dict)

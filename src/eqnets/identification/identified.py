@@ -9,23 +9,28 @@ import torch
 
 from eqnets.errors import DataError, InputError
 from eqnets.identification.data import Data
+from eqnets.identification.dynamics import System, lfr_of, roll
 from eqnets.identification.initial_state import Prior, estimate_x0
 from eqnets.identification.metrics import Score, score
 from eqnets.system.lfr import LFR
-from eqnets.system.simulate import simulate
 
 
 @dataclass(frozen=True, eq=False)
 class Identified:
-    """A discrete LFR from physical inputs to physical outputs, and the prior of its initial state.
+    """A system from physical inputs to physical outputs, and the prior of its initial state.
 
     Args:
-        lfr: float64, with names and units.
-        prior: in the LFR's states and output units.
+        system: a discrete LFR, float64, with names and units; or a model that has none.
+        prior: in the system's states and output units.
     """
 
-    lfr: LFR
+    system: System
     prior: Prior
+
+    @property
+    def lfr(self) -> LFR:
+        """The deployed LFR; an InputError where the model has none (GRU, LSTM, neural ODE)."""
+        return lfr_of(self.system)
 
     def initial_state(self, u: np.ndarray, y_init: np.ndarray | None) -> torch.Tensor:
         """x0 (nx,) from the first samples of a record; the mean of the training states where y_init is None.
@@ -40,7 +45,7 @@ class Identified:
         if y_init is None or len(y_init) == 0:
             return self.prior.mean.clone()
         n = len(y_init)
-        return estimate_x0(self.lfr, _tensor(u[:n]), _tensor(y_init), self.prior)
+        return estimate_x0(self.system, _tensor(u[:n]), _tensor(y_init), self.prior)
 
     def simulate(self, u: np.ndarray, y_init: np.ndarray | None = None) -> np.ndarray:
         """Simulate from inputs alone; the first measured outputs, if given, only set the initial state.
@@ -58,23 +63,25 @@ class Identified:
         u = np.asarray(u, dtype=np.float64)
         single = u.ndim == 2
         batch = u[None] if single else u
-        if batch.ndim != 3 or batch.shape[-1] != self.lfr.nu:
-            raise InputError(f"u must be (time, {self.lfr.nu}) or (batch, time, {self.lfr.nu}); got shape {u.shape}.")
+        if batch.ndim != 3 or batch.shape[-1] != self.system.nu:
+            nu = self.system.nu
+            raise InputError(f"u must be (time, {nu}) or (batch, time, {nu}); got shape {u.shape}.")
         if not np.isfinite(batch).all():
             raise InputError("u holds a value that is not finite; remove it or cut the record there.")
         if y_init is not None:
             y_init = np.asarray(y_init, dtype=np.float64)
             y_init = y_init[None] if single else y_init
-            if y_init.ndim != 3 or y_init.shape[::2] != (len(batch), self.lfr.ny) or y_init.shape[1] > batch.shape[1]:
+            ny = self.system.ny
+            if y_init.ndim != 3 or y_init.shape[::2] != (len(batch), ny) or y_init.shape[1] > batch.shape[1]:
                 raise InputError(
-                    f"y_init must hold the first outputs (n_init, {self.lfr.ny}) of each of the {len(batch)} records, no "  # noqa: E501
+                    f"y_init must hold the first outputs (n_init, {ny}) of each of the {len(batch)} records, no "  # noqa: E501
                     f"more than u has samples; got shape {y_init.shape[1:] if single else y_init.shape}."
                 )
         x0 = torch.stack(
             [self.initial_state(row, None if y_init is None else y_init[i]) for i, row in enumerate(batch)]
         )
         with torch.no_grad():
-            y = simulate(self.lfr, _tensor(batch), x0)[0].numpy()
+            y = roll(self.system, _tensor(batch), x0)[0].numpy()
         return y[0] if single else y
 
     def score(self, test: Data, n_init: int = 50) -> Score:
@@ -108,16 +115,16 @@ class Identified:
         Raises:
             DataError: the numbers of channels, the units or the sample times differ.
         """
-        if (data.nu, data.ny) != (self.lfr.nu, self.lfr.ny):
+        if (data.nu, data.ny) != (self.system.nu, self.system.ny):
             raise DataError(
-                f"the model has {self.lfr.nu} inputs and {self.lfr.ny} outputs, the data {data.nu} and {data.ny}; name "
-                "the matching columns."
+                f"the model has {self.system.nu} inputs and {self.system.ny} outputs, the data {data.nu} and "
+                f"{data.ny}; name the matching columns."
             )
-        if self.lfr.dt is None or abs(data.dt - self.lfr.dt) > 1e-4 * self.lfr.dt:
+        if self.system.dt is None or abs(data.dt - self.system.dt) > 1e-4 * self.system.dt:
             raise DataError(
-                f"the model was identified at {self.lfr.dt:g} s a sample, the data has {data.dt:g} s; resample it."
+                f"the model was identified at {self.system.dt:g} s a sample, the data has {data.dt:g} s; resample it."
             )
-        for mine, theirs in ((self.lfr.u_units, data.u_units), (self.lfr.y_units, data.y_units)):
+        for mine, theirs in ((self.system.u_units, data.u_units), (self.system.y_units, data.y_units)):
             for a, b in zip(mine or (), theirs, strict=False):
                 if a and b and a != b:
                     raise DataError(f"the model speaks {a} where the data has {b}; convert the column.")

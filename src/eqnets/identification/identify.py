@@ -1,4 +1,4 @@
-"""The verb `identify`: measured records in, a certified model out."""
+"""The verb `identify`: measured records in, a certified model out; or a compared one, by the same steps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import torch
 from eqnets.certification import Contracting, Lipschitz, certify, tighten
 from eqnets.errors import InputError, NotCertified
 from eqnets.identification.data import Data
+from eqnets.identification.dynamics import Physical, System, lfr_of
 from eqnets.identification.fit import Fit
-from eqnets.identification.guarantee import Guarantee
+from eqnets.identification.guarantee import NOTHING, Guarantee, Promise
 from eqnets.identification.identified import Identified
 from eqnets.identification.initial_state import Prior
 from eqnets.identification.integrator import slowest_poles
+from eqnets.identification.kinds import KINDS, settle
 from eqnets.identification.moments import moments
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import LONG
@@ -27,6 +29,7 @@ from eqnets.identification.provenance import describe_data, environment
 from eqnets.identification.readers import read
 from eqnets.identification.restarts import Plan, search
 from eqnets.identification.train import Keeper
+from eqnets.models import BlackBox
 from eqnets.system.lfr import LFR
 from eqnets.system.scale import fold
 from eqnets.system.witness import Witness
@@ -34,14 +37,15 @@ from eqnets.system.witness import Witness
 
 def identify(
     data: Data | Sequence[tuple[np.ndarray, np.ndarray]],
-    guarantee: Guarantee | None = None,
+    guarantee: Promise | None = None,
     *,
+    model: str = "ren",
     nx: int | None = None,
     nv: int | None = None,
     minutes: float = 5.0,
     steps: int | None = None,
     seed: int = 0,
-    activation: str = "tanh",
+    activation: str | None = None,
     val: float = 0.2,
     restarts: int | None = None,
     refit: bool | None = None,
@@ -55,25 +59,33 @@ def identify(
 
     The records' heads train, their contiguous tails validate: they choose the linear order, the random start, and the
     step at which training stops. Signals are normalised by constants of the training part, and folded back once, into
-    `fit.lfr`.
+    `fit.lfr`. Compared models are normalised, trained, chosen and scored by the same steps; nothing is certified of
+    them.
 
     Args:
         data: the training records, as `eqnets.Data`, or pairs (u, y) of arrays (time, channel) with `dt`.
-        guarantee: `Contracting(rate)` (the default, rate 1) or `Lipschitz(gamma, u_scale, y_scale)`, in physical units.
-        nx: number of states; None chooses the linear model's order on the validation tails.
-        nv: number of neurons; None takes 20 for short records, 60 for long ones.
+        guarantee: `Contracting(rate)`, `Lipschitz(gamma, u_scale, y_scale)` in physical units, or "none": then nothing
+            is certified and `fit.certificate` is None. None is contraction of rate 1 where the model can promise it,
+            and else "none".
+        model: "ren"; "linear", the linear start under the same promise (a REN without neurons); or one that promises
+            nothing: "rnn", "gru", "lstm", "neural_ode". With guarantee "none" the REN is an `eqnets.FreeREN`: it
+            begins at the same system, and every block of its LFR is free.
+        nx: number of states; None chooses the linear model's order on the validation tails. Not for rnn, gru and lstm.
+        nv: number of neurons, hidden units, or the width of the hidden layer; None takes 20 for short records, 60 for
+            long ones.
         minutes: time to spend in all.
         steps: number of updates of every start instead; the run is then the same every time.
         seed: of every random choice.
-        activation: a name with slopes within [0, 1].
+        activation: of a REN: a name with slopes within [0, 1]; None is tanh.
         val: the share of every record that is its validation tail.
         restarts: how many random starts share the time; the validation tails choose one. None: 6 for short records
-            (where nx is left open, with up to two more states than the linear model), 1 for long ones.
+            (where nx is left open, with up to two more states than the linear model), 1 for long ones. The linear model
+            begins without chance: one start an order.
         refit: train the chosen start once more, on the heads and the tails together, for as many steps as were best;
             its certificate is its own, its validation error is that of the choice. None: for short records.
         learning_rate: of Adam; None is 3e-3 for short records, 5e-4 for long ones.
         integrator: "refuse" to fit a model that forgets to an output that integrates its inputs (by a test, see
-            `integrator`), or "ignore" the test.
+            `integrator`), or "ignore" the test, which is not made where no guarantee is asked for.
         dt: the sample time in seconds, for pairs of arrays.
         progress: called with events (phase, step, steps, seconds, eta_seconds, train_loss, val_rmse).
         keeper: stores and gives checkpoints; see `eqnets.identification.files.checkpoint.Checkpoint`.
@@ -86,9 +98,7 @@ def identify(
         InputError: an option is out of range, or an output integrates.
     """
     began = time.monotonic()
-    guarantee = Contracting() if guarantee is None else guarantee
-    if not isinstance(guarantee, Contracting | Lipschitz):
-        raise InputError(f"identify can promise Contracting(rate) or Lipschitz(gamma), not {guarantee!r}.")
+    guarantee = settle(model, guarantee, nx, nv, activation)
     for name, value, least in (("nx", nx, 1), ("nv", nv, 0), ("steps", steps, 0), ("restarts", restarts, 1)):
         if value is not None and (not isinstance(value, int) or value < least):
             raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
@@ -99,34 +109,43 @@ def identify(
     if not isinstance(data, Data):
         data = read(data, dt=dt)
     parts = _Parts.of(data, val, guarantee)
-    if integrator == "refuse":
+    if integrator == "refuse" and guarantee != "none":
         _refuse_integrators(data)
     long = sum(parts.ends) > LONG
+    if restarts is None:
+        starts = 6 if KINDS[model].neurons else 3 if nx is None else 1  # a linear model differs in its order alone
+        restarts = 1 if long else starts
+    if nv is None:
+        nv = (60 if long else 20) if KINDS[model].neurons else 0
     plan = Plan(
-        guarantee=guarantee, normaliser=parts.normaliser, nx=nx, nv=nv if nv is not None else (60 if long else 20),
-        activation=activation, seed=seed, restarts=restarts if restarts is not None else (1 if long else 6),
+        model=model, guarantee=guarantee, normaliser=parts.normaliser, nx=nx, nv=nv,
+        activation="tanh" if activation is None else activation, seed=seed, restarts=restarts,
         refit=refit if refit is not None else not long, deadline=began + 60 * minutes, steps=steps, long=long,
         learning_rate=learning_rate if learning_rate is not None else (5e-4 if long else 3e-3),
     )  # fmt: skip
     found = search(parts.normal, parts.ends, plan, progress, keeper)
 
-    tell(progress, phase="certificate")
-    labels = {
+    labels: dict[str, Any] = {
         "u_names": data.u_names, "y_names": data.y_names, "u_units": data.u_units, "y_units": data.y_units,
     }  # fmt: skip
     scales = parts.scales()
-    normal_lfr = found.model.explicit().detach()
-    lfr = fold(normal_lfr, *scales, **labels)
-    prior = moments(normal_lfr, found.trained_on, found.training.x0)
+    system, seen = _deploy(found.model, parts.normaliser, scales, labels)
+    prior = moments(seen, found.trained_on, found.training.x0)
+    certificate = None
+    if guarantee != "none":
+        tell(progress, phase="certificate")
+        lfr = lfr_of(system)
+        certificate = certify(guarantee, lfr, _sharpest(guarantee, lfr, found.model.witness()))
     return Fit(
-        lfr=lfr, prior=parts.physical(prior), model=found.model,
-        certificate=certify(guarantee, lfr, _sharpest(guarantee, lfr, found.model.witness())),
+        system=system, prior=parts.physical(prior), model=found.model, certificate=certificate,
         linear=Identified(fold(found.linear.lti.to_lfr(), *scales, **labels), parts.physical(found.linear.prior)),
         guarantee=guarantee, normaliser=parts.normaliser, history=found.training.history, x0=found.training.x0,
-        notes=tuple(found.notes), data_info=describe_data(data, parts.ends, val), environment=environment(),
+        notes=(*found.notes, *([NOTHING] if guarantee == "none" else [])),
+        data_info=describe_data(data, parts.ends, val), environment=environment(),
         settings={
-            "guarantee": repr(guarantee), "nx": found.model.nx, "nv": plan.nv, "activation": activation, "seed": seed,
-            "val": val, "minutes": minutes, "steps": steps, "learning_rate": plan.learning_rate,
+            "model": model, "guarantee": repr(guarantee) if guarantee != "none" else "none",
+            "nx": seen.nx, "nv": plan.nv, "activation": plan.activation if KINDS[model].activation else None,
+            "seed": seed, "val": val, "minutes": minutes, "steps": steps, "learning_rate": plan.learning_rate,
             "refit": plan.refit, "restarts": found.tried, "val_rmse": found.val_rmse,
             "linear_nx": found.linear.lti.nx, "linear_val_rmse": found.linear.val_rmse,
             "seconds": time.monotonic() - began,
@@ -146,6 +165,16 @@ def _sharpest(guarantee: Guarantee, lfr: LFR, witness: Witness) -> Witness:
         return tighten(guarantee, lfr, witness, proof="float64").witness
     except NotCertified:
         return witness
+
+
+def _deploy(
+    model: Any, normaliser: Normaliser, scales: list[torch.Tensor], labels: dict[str, Any]
+) -> tuple[System, LFR | BlackBox]:
+    """The trained model between physical signals, and between normalised ones."""
+    if isinstance(model, BlackBox):
+        return Physical(model, normaliser, **labels), model
+    lfr = model.explicit().detach()
+    return fold(lfr, *scales, **labels), lfr
 
 
 def _refuse_integrators(data: Data) -> None:
@@ -170,7 +199,7 @@ class _Parts:
     normaliser: Normaliser
 
     @classmethod
-    def of(cls, data: Data, val: float, guarantee: Guarantee) -> _Parts:
+    def of(cls, data: Data, val: float, guarantee: Promise) -> _Parts:
         heads = data.split(val)[0]
         normaliser = _normaliser(heads, guarantee)
         return cls(normaliser.normalise(data), list(heads.lengths), normaliser)
@@ -185,7 +214,7 @@ class _Parts:
         return replace(prior, noise=prior.noise * torch.from_numpy(self.normaliser.y_scale.copy()))
 
 
-def _normaliser(data: Data, guarantee: Guarantee) -> Normaliser:
+def _normaliser(data: Data, guarantee: Promise) -> Normaliser:
     """Learned on `data`; for a gain bound the scales are one factor times the claim's, so that γ carries over exactly."""  # noqa: E501
     learned = Normaliser.learn(data)
     if not isinstance(guarantee, Lipschitz):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eqnets.identification.dynamics import System, roll
+from eqnets.models import BlackBox
 from eqnets.system.lfr import LFR
-from eqnets.system.simulate import simulate
 
 _DRAWS = 64
 
@@ -28,7 +29,7 @@ class Prior:
     noise: Tensor
 
 
-def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 30) -> Tensor:
+def estimate_x0(system: System | BlackBox, u: Tensor, y: Tensor, prior: Prior, iterations: int = 30) -> Tensor:
     """The initial state of highest posterior density, by Levenberg–Marquardt.
 
     It minimises Σ_t ‖(y_t − ŷ_t(x_0))/noise‖² + ‖x_0 − mean‖² in the prior's covariance; the Jacobian is exact, from one
@@ -36,16 +37,16 @@ def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 
     `_DRAWS` states drawn from the prior (the same ones at every call), and keeps the lower end.
 
     Args:
-        lfr: a discrete LFR, float64.
+        system: a discrete LFR, float64, or a model that has none.
         u: (n, nu) the first inputs.
         y: (n, ny) the outputs measured with them.
-        prior: the prior, in the units of `lfr`.
+        prior: the prior, in the units of `system`.
         iterations: the most steps.
 
     Returns:
         x0 (nx,), float64.
     """  # noqa: E501
-    if lfr.nx == 0 or len(u) == 0:
+    if system.nx == 0 or len(u) == 0:
         return prior.mean.clone()
     root = torch.linalg.cholesky(prior.covariance)  # x0 = mean + root ξ, ξ white
     rows = y.numel()
@@ -54,21 +55,23 @@ def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 
 
     def residual(xi: Tensor) -> Tensor:
         with torch.no_grad():
-            predicted, _ = simulate(lfr, u[None], (prior.mean + root @ xi)[None])
+            predicted, _ = roll(system, u[None], (prior.mean + root @ xi)[None])
         return torch.cat([((predicted[0] - y) / prior.noise).flatten(), xi])
 
     def jacobian(xi: Tensor) -> Tensor:
         with torch.enable_grad():
             x0 = (prior.mean + root @ xi).expand(rows, -1).clone().requires_grad_()
-            predicted, _ = simulate(lfr, inputs, x0)
+            predicted, _ = roll(system, inputs, x0)
             chosen = (predicted / prior.noise).flatten(1)[pick, pick]
             (gradient,) = torch.autograd.grad(chosen.sum(), x0)
-        return torch.cat([gradient @ root, torch.eye(lfr.nx, dtype=gradient.dtype)])
+        return torch.cat([gradient @ root, torch.eye(system.nx, dtype=gradient.dtype)])
 
     def descend(xi: Tensor) -> tuple[float, Tensor]:
         r, damping = residual(xi), 1e-3
         for _ in range(iterations):
             J = jacobian(xi)
+            if not (bool(torch.isfinite(J).all()) and bool(torch.isfinite(r).all())):  # a model that runs away
+                break
             normal, descent = J.mT @ J, J.mT @ r
             improved = False
             for _ in range(8):
@@ -81,15 +84,15 @@ def estimate_x0(lfr: LFR, u: Tensor, y: Tensor, prior: Prior, iterations: int = 
                 damping *= 5
             if not improved:
                 break
-        return float(r @ r), xi
+        return float(torch.nan_to_num(r @ r, torch.inf)), xi
 
-    lfr = lfr.detach()
-    mean = torch.zeros(lfr.nx, dtype=torch.float64)
-    if lfr.nv == 0:  # a linear system: one minimum
+    system = system.detach() if isinstance(system, LFR) else system
+    mean = torch.zeros(system.nx, dtype=torch.float64)
+    if isinstance(system, LFR) and system.nv == 0:  # a linear system: one minimum
         return prior.mean + root @ descend(mean)[1]
-    draws = torch.randn(_DRAWS, lfr.nx, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draws = torch.randn(_DRAWS, system.nx, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
-        predicted, _ = simulate(lfr, u.expand(_DRAWS, *u.shape), prior.mean + draws @ root.mT)
+        predicted, _ = roll(system, u.expand(_DRAWS, *u.shape), prior.mean + draws @ root.mT)
     costs = ((predicted - y) / prior.noise).square().sum((1, 2)) + draws.square().sum(1)
-    ends = [descend(start) for start in (mean, draws[costs.argmin()])]
+    ends = [descend(start) for start in (mean, draws[costs.nan_to_num(torch.inf).argmin()])]
     return prior.mean + root @ min(ends, key=lambda end: end[0])[1]

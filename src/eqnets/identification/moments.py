@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from eqnets.errors import NotConverged
 from eqnets.identification.data import Data
+from eqnets.identification.dynamics import trajectory
 from eqnets.identification.initial_state import Prior, estimate_x0
+from eqnets.models import BlackBox
 from eqnets.system.lfr import LFR
-from eqnets.system.simulate import simulate
 
 _SEEN = 32_768
 """Samples that suffice to know moments."""
@@ -31,34 +33,31 @@ def initial_states(lfr: LFR, heads: Data, prior: Prior, n: int = 100) -> Tensor:
     return torch.stack([estimate_x0(lfr, u, y, prior) for u, y in first])
 
 
-def moments(lfr: LFR, heads: Data, x0: Tensor | None = None) -> Prior:
+def moments(system: LFR | BlackBox, heads: Data, x0: Tensor | None = None) -> Prior:
     """Mean and covariance of the states, and the standard deviation of the output error, on normalised records.
 
     Args:
-        lfr: the model between normalised signals, float64.
+        system: the model between normalised signals, float64.
         heads: normalised records.
         x0: (record, nx) the records' initial states; None is zero.
 
     Returns:
         The prior of a record's initial state.
+
+    Raises:
+        NotConverged: the simulation is not finite.
     """
-    start = torch.zeros(len(heads.records), lfr.nx, dtype=torch.float64) if x0 is None else x0.to(torch.float64)
-    eye, zero = torch.eye(lfr.nx, dtype=torch.float64), torch.zeros
-    seen = lfr.replace(  # the states, as further outputs
-        C2=torch.cat([lfr.C2, eye]),
-        D21=torch.cat([lfr.D21, zero(lfr.nx, lfr.nv, dtype=torch.float64)]),
-        D22=torch.cat([lfr.D22, zero(lfr.nx, lfr.nu, dtype=torch.float64)]),
-        by=torch.cat([lfr.by, zero(lfr.nx, dtype=torch.float64)]), y_names=None, y_units=None,
-    )  # fmt: skip
+    start = torch.zeros(len(heads.records), system.nx, dtype=torch.float64) if x0 is None else x0.to(torch.float64)
     states, errors = [], []
     for record, x in zip(heads.records, start, strict=True):
         n = min(len(record), max(500, _SEEN // len(heads.records)))
-        with torch.no_grad():
-            both = simulate(seen, torch.from_numpy(record.u[:n].copy())[None], x[None])[0][0]
-        states.append(both[:, lfr.ny :])
-        errors.append((both[:, : lfr.ny] - torch.from_numpy(record.y[:n].copy()))[n // 4 :])
+        y, seen = trajectory(system, torch.from_numpy(record.u[:n].copy()), x)
+        states.append(seen)
+        errors.append((y - torch.from_numpy(record.y[:n].copy()))[n // 4 :])
     every = torch.cat(states)
-    covariance = torch.cov(every.mT).reshape(lfr.nx, lfr.nx)
-    floor = 1e-8 * max(float(torch.diagonal(covariance).max()) if lfr.nx else 0.0, 1e-12)
+    if not (bool(torch.isfinite(every).all()) and all(bool(torch.isfinite(error).all()) for error in errors)):
+        raise NotConverged("the model runs away on its own training records; train longer, or ask for a guarantee.")
+    covariance = torch.cov(every.mT).reshape(system.nx, system.nx)
+    floor = 1e-8 * max(float(torch.diagonal(covariance).max()) if system.nx else 0.0, 1e-12)
     noise = torch.cat(errors).square().mean(0).sqrt().clamp(min=1e-6)
-    return Prior(every.mean(0), covariance + floor * eye, noise)
+    return Prior(every.mean(0), covariance + floor * torch.eye(system.nx, dtype=torch.float64), noise)

@@ -7,18 +7,17 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor, nn
 
-from eqnets.certification import Contracting, Lipschitz
 from eqnets.identification.data import Data
-from eqnets.identification.guarantee import Guarantee
+from eqnets.identification.guarantee import Promise
+from eqnets.identification.kinds import KINDS, begin
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import Linear, choose_linear, linear_models
 from eqnets.identification.progress import Progress, tell
 from eqnets.identification.streams import Streams, training_streams, validation_streams
 from eqnets.identification.train import Keeper, Schedule, Training, train
-from eqnets.models import ContractingREN, LipschitzREN, shrink
 
 _WASHOUT = 2048
 _MOST_STREAMS = 64
@@ -30,7 +29,8 @@ class Plan:
     """What `identify` asks of the search; the arguments of the same names, settled.
 
     Args:
-        guarantee: in physical units.
+        model: a key of `kinds.KINDS`.
+        guarantee: in physical units, or "none".
         normaliser: of the signals.
         nx: number of states, or None.
         nv: number of neurons.
@@ -44,7 +44,8 @@ class Plan:
         long: whether the records count as long.
     """
 
-    guarantee: Guarantee
+    model: str
+    guarantee: Promise
     normaliser: Normaliser
     nx: int | None
     nv: int
@@ -85,7 +86,7 @@ class Found:
 class _Candidate:
     model: Any
     training: Training
-    nx: int
+    order: int
     seed: int
     val_rmse: float
     notes: list[str]
@@ -113,18 +114,19 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
     candidates: list[_Candidate] = []
     for k in range(plan.restarts):
         start = linear
-        if plan.nx is None and k % 3:  # more states than the best linear model, for what it cannot show
+        # more states than the best linear model, for what it cannot show
+        if plan.nx is None and k % 3 and KINDS[plan.model].states:
             order = linear.lti.nx + k % 3
             start = linear_models(heads, check, [order], torch.Generator().manual_seed(plan.seed))[0]
         minutes = max(plan.deadline - time.monotonic(), 1.0) / 60 / (shares - k)
-        model, notes = _initialise(start, plan, plan.seed + k)
+        model, x0, notes = _begin(start, plan, plan.seed + k)
         part = None if keeper is None else keeper.part(k)
-        training = train(model, streams, check, start.x0, _schedule(plan, minutes), _among(progress, k, plan), part)
+        training = train(model, streams, check, x0, _schedule(plan, minutes), _among(progress, k, plan), part)
         error = min((row["val_rmse"] for row in training.history), default=math.inf)
         candidates.append(_Candidate(model, training, start.lti.nx, plan.seed + k, error, notes))
     best = min(candidates, key=lambda c: c.val_rmse)
     tried = [
-        {"nx": c.nx, "seed": c.seed, "steps": c.training.steps, "best_step": c.training.best_step,
+        {"nx": c.training.x0.shape[1], "seed": c.seed, "steps": c.training.steps, "best_step": c.training.best_step,
          "val_rmse": c.val_rmse, "seconds": c.training.seconds} for c in candidates
     ]  # fmt: skip
     if not plan.refit:
@@ -139,46 +141,24 @@ def _refit(
     """The chosen start once more, on heads and tails, for the number of steps that was best; the linear model too."""
     whole = list(normal.lengths)
     generator = torch.Generator().manual_seed(plan.seed)
-    orders = sorted({linear.lti.nx, best.nx})
+    orders = sorted({linear.lti.nx, best.order})
     check = validation_streams(normal, [0] * len(whole), 0, max(whole))  # only to hold the linear models against
     refitted = {model.lti.nx: model for model in linear_models(normal, check, orders, generator)}
-    start = refitted[best.nx]
-    model, notes = _initialise(start, plan, best.seed)
+    start = refitted[best.order]
+    model, x0, notes = _begin(start, plan, best.seed)
     stop = best.training.best_step
     steps = max(stop, round(stop / max(best.training.best_done, 1e-9)))
     schedule = replace(_schedule(plan, 1.0), steps=steps, stop=stop)
     part = None if keeper is None else keeper.part(plan.restarts)
     told = None if progress is None else _again(progress)
-    training = train(model, _streams(normal, whole, plan), None, start.x0, schedule, told, part)
+    training = train(model, _streams(normal, whole, plan), None, x0, schedule, told, part)
     training.history = best.training.history
     chosen = replace(refitted[linear.lti.nx], val_rmse=linear.val_rmse)
     return Found(model, training, chosen, normal, best.val_rmse, tried, notes)
 
 
-def _initialise(linear: Linear, plan: Plan, seed: int) -> tuple[Any, list[str]]:
-    """The model that holds the linear start exactly, or the nearest one that keeps the promise, and what that cost."""
-    guarantee, normaliser = plan.guarantee, plan.normaliser
-    options: dict[str, Any] = {
-        "rate": guarantee.rate if isinstance(guarantee, Contracting) else 1.0, "activation": plan.activation,
-        "generator": torch.Generator().manual_seed(seed), "x_scale": torch.diagonal(linear.prior.covariance).sqrt(),
-    }  # fmt: skip
-    gamma = None
-    if isinstance(guarantee, Lipschitz):  # the normaliser's scales are one factor times the claim's: γ carries over
-        factors = [
-            float(size[0]) / (1.0 if claimed is None else float(np.ravel(claimed)[0]))
-            for size, claimed in ((normaliser.u_scale, guarantee.u_scale), (normaliser.y_scale, guarantee.y_scale))
-        ]
-        gamma = guarantee.gamma * factors[0] / factors[1]
-    inside, cost = shrink(linear.lti, rate=options["rate"], gamma=gamma)
-    notes = []
-    if cost > 0:
-        notes.append(
-            "The linear start does not keep the guarantee; training began from a simple one near it that does, at an H∞ "  # noqa: E501
-            f"distance of {cost:.3g} (normalised)."
-        )
-    if gamma is None:
-        return ContractingREN.from_linear(inside, plan.nv, **options), notes
-    return LipschitzREN.from_linear(inside, plan.nv, gamma=gamma, **options), notes
+def _begin(start: Linear, plan: Plan, seed: int) -> tuple[nn.Module, Tensor, list[str]]:
+    return begin(plan.model, plan.guarantee, plan.normaliser, start, plan.nv, plan.activation, seed)
 
 
 def _streams(normal: Data, ends: list[int], plan: Plan) -> Streams:

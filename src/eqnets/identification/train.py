@@ -12,18 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.errors import NotConverged
+from eqnets.identification.dynamics import roll
 from eqnets.identification.progress import Progress, tell
 from eqnets.identification.streams import Streams
+from eqnets.models import BlackBox
 from eqnets.system.lfr import LFR
-from eqnets.system.simulate import simulate
-
-
-class Explicit(Protocol):
-    """What training needs of a model: parameters, and the LFR they stand for."""
-
-    def explicit(self) -> LFR:
-        """The LFR, differentiable with respect to the parameters."""
-        ...
 
 
 class Keeper(Protocol):
@@ -93,7 +86,7 @@ def train(
     """Minimise the mean squared simulation error, and leave the model at its best validated parameters.
 
     Args:
-        model: a module with `explicit()`; its parameters are changed in place.
+        model: a module with `explicit()`, or a `BlackBox`; its parameters are changed in place.
         streams: the training streams, normalised.
         validation: the validation streams; None keeps the last parameters.
         x0: (record, nx) initial states to start from; they are trained too.
@@ -202,7 +195,7 @@ class _Run:
         segment = slice(self.position * self.schedule.segment, (self.position + 1) * self.schedule.segment)
         weight = self.streams.weight[:, segment, None]
         x = self.carried if self.position == 0 else self.carried.detach()
-        y, last = simulate(self._lfr(), self.streams.u[:, segment], x)
+        y, last = roll(self._system(), self.streams.u[:, segment], x)
         loss = (weight * (y - self.streams.y[:, segment])).square().sum() / (weight.sum() * y.shape[-1]).clamp(min=1)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
@@ -213,15 +206,20 @@ class _Run:
             self.optimiser.step()
         elif self.step == 0:
             raise NotConverged("the training error is not finite from the start; check the scale of the data.")
+        elif self.best is not None:  # a model without a promise ran away
+            self._restore(self.best[2])
         self.running.append(float(loss.detach()))
-        self.carried = last.detach()
+        self.carried = torch.nan_to_num(last.detach(), 0.0, 0.0, 0.0)
         self.step += 1
         self.position = (self.position + 1) % self.segments
         if self.position == 0:
             self._take_over()
         self._report("train", self.running[-1])
 
-    def _lfr(self) -> LFR:
+    def _system(self) -> LFR | BlackBox:
+        """What is simulated: the LFR that the parameters stand for now, or the model itself where there is none."""
+        if isinstance(self.model, BlackBox):
+            return self.model
         return self.model.explicit().to(self.schedule.dtype)  # type: ignore[operator]
 
     # states -----------------------------------------------------------------------------------------------------------
@@ -238,7 +236,8 @@ class _Run:
     def _first_pass(self) -> None:
         if bool((self.streams.before >= 0).any()):
             with torch.no_grad():
-                _, self.carried = simulate(self._lfr(), self.streams.u, self._initial_states(self.streams, self.starts))
+                _, self.carried = roll(self._system(), self.streams.u, self._initial_states(self.streams, self.starts))
+                self.carried = torch.nan_to_num(self.carried, 0.0, 0.0, 0.0)
             self._take_over()
 
     # validation -------------------------------------------------------------------------------------------------------
@@ -249,7 +248,7 @@ class _Run:
         self.running = []
         val_rmse = math.nan
         if self.validation is not None:
-            val_rmse = validation_rmse(self._lfr().detach(), self.validation, self.x0.detach())
+            val_rmse = validation_rmse(self._system(), self.validation, self.x0.detach())
         if self.validation is not None and (self.best is None or val_rmse < self.best[0]):
             self.best, self.best_done = (val_rmse, self.step, self._snapshot()), self._done()
         self.cost_of_validation = time.monotonic() - began
@@ -321,11 +320,11 @@ class _Run:
         return True
 
 
-def validation_rmse(lfr: LFR, streams: Streams, x0: Tensor) -> float:
+def validation_rmse(system: LFR | BlackBox, streams: Streams, x0: Tensor) -> float:
     """The root mean square simulation error over the samples that count, all outputs together.
 
     Args:
-        lfr: the model, in the streams' dtype.
+        system: the model, an LFR in the streams' dtype.
         streams: validation streams.
         x0: (record, nx) the initial states of those streams that begin where their record does.
 
@@ -334,7 +333,7 @@ def validation_rmse(lfr: LFR, streams: Streams, x0: Tensor) -> float:
     """
     start = torch.where(streams.warm[:, None], x0.to(streams.u.dtype)[streams.record], 0.0)
     with torch.no_grad():
-        y, _ = simulate(lfr, streams.u, start)
+        y, _ = roll(system, streams.u, start)
         weight = streams.weight[:, :, None]
         error = (weight * (y - streams.y)).double().square().sum() / (streams.weight.double().sum() * y.shape[-1])
     value = float(error.sqrt())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eqnets.certification.claim import Labels, Lipschitz, up
+from eqnets.identification.guarantee import NOTHING
 from eqnets.reporting.figures import Channels
 from eqnets.reporting.words import (
     channel,
@@ -21,6 +22,7 @@ from eqnets.reporting.words import (
     rate,
     time_constant,
 )
+from eqnets.system.lfr import LFR
 
 _ROLES = {"test": "Test data", "training": "Training data, which both models have seen"}
 
@@ -32,12 +34,16 @@ def title(of: Channels) -> str:
 
 def lead(fit: Any) -> str:
     """One sentence on what the model is and what it was fitted to."""
-    lfr, info = fit.lfr, dict(fit.data_info or {})
+    system, info = fit.system, dict(fit.data_info or {})
     kind = {"Contracting": "A contracting", "Lipschitz": "A Lipschitz-bounded", "WellPosed": "A well-posed"}
-    guarantee = type(fit.guarantee).__name__ if fit.guarantee is not None else ""
-    article = kind.get(guarantee, "An unconstrained")
-    words = f"{article} model with {count(lfr.nx, 'state')} and {count(lfr.nv, 'neuron')} "
-    words += f"({lfr.activation.name[:30]}), sampled every {exact(lfr.dt, 's')} ({exact(1 / lfr.dt, 'Hz')})"
+    article = kind.get(type(fit.guarantee).__name__, "An unconstrained")
+    if isinstance(system, LFR):
+        words = f"{article} model with {count(system.nx, 'state')} and {count(system.nv, 'neuron')} "
+        words += f"({system.activation.name[:30]})"
+    else:
+        words = f"{article} model ({type(fit.model).__name__}) with {count(system.nx, 'state')}"
+    dt = float(system.dt or math.nan)
+    words += f", sampled every {exact(dt, 's')} ({exact(1 / dt, 'Hz')})"
     records = info.get("records", ())
     if records:
         samples = sum(record["samples"] for record in records)
@@ -99,7 +105,7 @@ def certificate_card(fit: Any) -> dict:
         return {
             "proved": False, "tone": "open", "sub": "what is proved of the model", "headline": "No certificate",
             "note": "",
-            "sentence": "This model was fitted without a guarantee: nothing is proved of it, not even stability.",
+            "sentence": NOTHING,
         }  # fmt: skip
     claim = certificate.claim
     headline = {"Contracting": "Contracting", "WellPosed": "Well posed"}.get(type(claim).__name__, type(claim).__name__)
@@ -136,7 +142,7 @@ def memory_card(fit: Any, proved: float | None) -> dict:
             "proved": False, "tone": "open", "headline": "No proved rate",
             "sentence": "No bound is proved on how long a wrong initial state is felt.",
         }  # fmt: skip
-    if fit.lfr.nx == 0 or proved <= 0:
+    if fit.system.nx == 0 or proved <= 0:
         return card | {
             "proved": True, "tone": "info", "headline": "At once",
             "sentence": "The model has no state, so nothing of the past is kept.",
@@ -187,7 +193,7 @@ def certificate_facts(fit: Any, proved: float | None) -> dict:
     if certificate is None:
         return {
             "facts": [], "gains": None,
-            "notes": ["No certificate: nothing is proved of this model. To have one, fit again with a guarantee."],
+            "notes": [f"{NOTHING} To have a certificate, fit again with a guarantee."],
         }  # fmt: skip
     lfr, claim = fit.lfr, certificate.claim
     facts = [("Claim", clean(certificate.sentence)), ("Method", clean(certificate.method))]
@@ -221,7 +227,7 @@ def reproduce(fit: Any, test: Any) -> dict:
     command = settings.pop("command", None)
     rows = [_source(source, "training") for source in info.get("sources", ()) or ()]
     rows += [_source(source, "test") for source in (test.sources if test is not None else ())]
-    digests = [("Model (every block, activation, sample time)", fit.lfr.digest())]
+    digests = [("Model (every block, activation, sample time)", fit.system.digest())]
     if fit.certificate is not None:
         digests.append(("Model named in the certificate", clean(fit.certificate.digest)))
     return {
@@ -237,8 +243,9 @@ def reproduce(fit: Any, test: Any) -> dict:
 
 
 def _call(settings: dict, guarantee: Any) -> str:
-    order = ("nx", "nv", "steps" if settings.get("steps") is not None else "minutes", "seed")
-    words = [f"guarantee=eqnets.{guarantee!r}"] + [f"{k}={settings[k]!r}" for k in order if settings.get(k) is not None]
+    order = ("model", "nx", "nv", "steps" if settings.get("steps") is not None else "minutes", "seed")
+    asked = "'none'" if guarantee == "none" else f"eqnets.{guarantee!r}"
+    words = [f"guarantee={asked}"] + [f"{k}={settings[k]!r}" for k in order if settings.get(k) is not None]
     return f"fit = eqnets.identify(data, {', '.join(words)})"
 
 

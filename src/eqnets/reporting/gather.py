@@ -36,11 +36,11 @@ class Run:
 
 def channels_of(fit: Any) -> Channels:
     """The names and units of a fit's channels; u1, y1, … where there are none."""
-    lfr = fit.lfr
+    system = fit.system
     return Channels(
-        lfr.u_names or tuple(f"u{i + 1}" for i in range(lfr.nu)),
-        lfr.y_names or tuple(f"y{i + 1}" for i in range(lfr.ny)),
-        lfr.u_units or ("",) * lfr.nu, lfr.y_units or ("",) * lfr.ny, lfr.dt,
+        system.u_names or tuple(f"u{i + 1}" for i in range(system.nu)),
+        system.y_names or tuple(f"y{i + 1}" for i in range(system.ny)),
+        system.u_units or ("",) * system.nu, system.y_units or ("",) * system.ny, system.dt,
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from eqnets.errors import EqnetsError
+from eqnets.identification.dynamics import System, linearised, roll
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
-from eqnets.system.simulate import linearise, simulate
 
 
 @dataclass(frozen=True)
@@ -33,31 +33,31 @@ class RestPoint:
         return self.residual < 1e-8
 
 
-def rest_point(lfr: LFR, u: np.ndarray, settle: int = 500) -> RestPoint:
+def rest_point(system: System, u: np.ndarray, settle: int = 500) -> RestPoint:
     """Let the model settle under a constant input, then finish by Newton's method.
 
     Args:
-        lfr: a discrete system.
+        system: the deployed system.
         u: (nu,) the constant input, in the system's units.
         settle: steps simulated before Newton starts.
 
     Returns:
         The point with the smallest residual that was met; `found` says whether it rests.
     """
-    lfr = lfr.detach().to("cpu", torch.float64)
-    held = torch.from_numpy(np.array(u, dtype=np.float64)).reshape(lfr.nu)
+    system = system.detach().to("cpu", torch.float64) if isinstance(system, LFR) else system
+    held = torch.from_numpy(np.array(u, dtype=np.float64)).reshape(system.nu)
 
     def step(x: torch.Tensor, steps: int = 1) -> torch.Tensor:
         with torch.no_grad():
-            return simulate(lfr, held.expand(1, steps, lfr.nu).contiguous(), x[None])[1][0]
+            return roll(system, held.expand(1, steps, system.nu).contiguous(), x[None])[1][0]
 
     def judged(x: torch.Tensor) -> RestPoint:
         moved = float((step(x) - x).norm() / (1 + x.norm()))
         return RestPoint(x, held, moved if np.isfinite(moved) else np.inf)
 
-    zero = torch.zeros(lfr.nx, dtype=torch.float64)
+    zero = torch.zeros(system.nx, dtype=torch.float64)
     best = judged(zero)
-    if lfr.nx == 0:
+    if system.nx == 0:
         return best
     settled = judged(step(zero, settle))
     best = min(best, settled, key=lambda point: point.residual)
@@ -66,7 +66,7 @@ def rest_point(lfr: LFR, u: np.ndarray, settle: int = 500) -> RestPoint:
         if best.residual < 1e-12:
             break
         try:
-            slope = torch.eye(lfr.nx, dtype=torch.float64) - linearise(lfr, x, held).A
+            slope = torch.eye(system.nx, dtype=torch.float64) - linearised(system, x, held).A
             x = x + torch.linalg.solve(slope, step(x) - x)
         except (EqnetsError, RuntimeError):
             break
@@ -76,9 +76,9 @@ def rest_point(lfr: LFR, u: np.ndarray, settle: int = 500) -> RestPoint:
     return best
 
 
-def at_rest(lfr: LFR, point: RestPoint) -> LTI:
+def at_rest(system: System, point: RestPoint) -> LTI:
     """The linearisation of the model at a rest point."""
-    return linearise(lfr, point.x, point.u)
+    return linearised(system, point.x, point.u)
 
 
 def frequencies(dt: float, longest: int, count: int = 500) -> np.ndarray:

@@ -147,15 +147,15 @@ def frequency(album: Album, of: Channels, fit: Any, inputs: list[np.ndarray], mo
     Returns:
         The section.
     """
-    mean = np.asarray(getattr(fit.normaliser, "u_offset", np.zeros(fit.lfr.nu)), dtype=np.float64)
-    point = linear_part.rest_point(fit.lfr, mean)
+    mean = np.asarray(getattr(fit.normaliser, "u_offset", np.zeros(fit.system.nu)), dtype=np.float64)
+    point = linear_part.rest_point(fit.system, mean)
     where = ", ".join(
         f"{clean(name)} = {quantity(value, unit)}"
         for name, unit, value in zip(of.u_names, of.u_units, mean, strict=True)
     )
     hertz = linear_part.frequencies(of.dt, max((len(u) for u in inputs), default=4096))
     omega = torch.from_numpy(2 * np.pi * hertz)
-    model = linear_part.at_rest(fit.lfr, point).frequency_response(omega).numpy()
+    model = linear_part.at_rest(fit.system, point).frequency_response(omega).numpy()
     start = linearise(fit.linear.lfr).frequency_response(omega).numpy() if fit.linear is not None else None
     choices, shaded = [], False
     for i, j in of.pairs()[:most_pairs]:
@@ -239,7 +239,7 @@ def wrong_starts(album: Album, fit: Any, u: np.ndarray | None, seed: int = 0) ->
         No place or one.
     """
     witness = getattr(fit.certificate, "witness", None)
-    if witness is None or fit.lfr.nx == 0:
+    if witness is None or fit.system.nx == 0:
         return []
     try:
         found = decay.wrong_starts(fit.lfr, witness, np.zeros((2_000, fit.lfr.nu)) if u is None else u, seed=seed)

@@ -16,16 +16,17 @@ from torch import Tensor
 
 from eqnets.certification import Certificate
 from eqnets.errors import DataError
+from eqnets.identification.dynamics import Physical
 from eqnets.identification.files.whole import CERTIFICATE, FORMAT, HISTORY, META, MODEL
 from eqnets.identification.fit import Fit
 from eqnets.identification.guarantee import guarantee_from_json
 from eqnets.identification.identified import Identified
 from eqnets.identification.initial_state import Prior
 from eqnets.identification.normaliser import Normaliser
-from eqnets.models import ContractingREN, LipschitzREN
+from eqnets.models import GRU, LSTM, RNN, BlackBox, ContractingREN, FreeREN, LipschitzREN, NeuralODE
 from eqnets.system.lfr import BLOCKS, LFR
 
-_MODELS = {"ContractingREN": ContractingREN, "LipschitzREN": LipschitzREN}
+_MODELS = {cls.__name__: cls for cls in (ContractingREN, LipschitzREN, FreeREN, RNN, GRU, LSTM, NeuralODE)}
 _LABELS = ("u_names", "y_names", "u_units", "y_units")
 
 
@@ -36,7 +37,8 @@ def load(folder: str | Path) -> Fit:
         folder: the folder that `Fit.save` or `eqnets fit` wrote.
 
     Returns:
-        The fit, with the certificate verified anew against the stored LFR.
+        The fit, with the certificate verified anew against the stored LFR; `certificate` None where the fit asked for
+        no guarantee and none lies there.
 
     Raises:
         DataError: a file is missing or damaged, or of a newer format.
@@ -44,6 +46,8 @@ def load(folder: str | Path) -> Fit:
     """  # noqa: DOC502
     folder = Path(folder)
     fit = read_model(folder)
+    if fit.guarantee == "none" and not (folder / CERTIFICATE).exists():
+        return fit
     certificate = Certificate.load(folder / CERTIFICATE, fit.lfr)
     object.__setattr__(fit, "certificate", certificate)
     return fit
@@ -84,20 +88,27 @@ def read_model(folder: str | Path) -> Fit:
 def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Fit:
     labels = {k: tuple(meta["lfr"][k]) if meta["lfr"][k] is not None else None for k in _LABELS}
 
-    def system(prefix: str, activation: str) -> tuple[LFR, Prior]:
+    def lfr(prefix: str, activation: str) -> LFR:
         blocks = {name: tensors[f"{prefix}.{name}"] for name in BLOCKS}
-        prior = Prior(*(tensors[f"{prefix}.prior.{name}"] for name in ("mean", "covariance", "noise")))
         fields: dict[str, Any] = {**blocks, **labels, "activation": activation, "dt": meta["lfr"]["dt"]}
-        return LFR(**fields), prior
+        return LFR(**fields)
 
-    lfr, prior = system("lfr", meta["lfr"]["activation"])
-    model = _MODELS[meta["model"]](**meta["model_settings"], dtype=torch.float64)
+    def prior(prefix: str) -> Prior:
+        return Prior(*(tensors[f"{prefix}.prior.{name}"] for name in ("mean", "covariance", "noise")))
+
+    model = _MODELS[meta["model"]](**meta["model_settings"])
+    model.to(torch.float64)
     model.load_state_dict({k.removeprefix("theta."): v for k, v in tensors.items() if k.startswith("theta.")})
+    normaliser = Normaliser(**{k: np.array(v) for k, v in meta["normaliser"].items()})
+    if isinstance(model, BlackBox):
+        deployed, own = Physical(model, normaliser, **labels), prior("lfr")
+    else:
+        deployed, own = lfr("lfr", meta["lfr"]["activation"]), prior("lfr")
     return Fit(
-        lfr=lfr, prior=prior, model=model, linear=Identified(*system("linear", "relu")),
+        system=deployed, prior=own, model=model, linear=Identified(lfr("linear", "relu"), prior("linear")),
         guarantee=guarantee_from_json(meta["guarantee"]), x0=tensors.get("x0"), history=_history(folder / HISTORY),
-        normaliser=Normaliser(**{k: np.array(v) for k, v in meta["normaliser"].items()}),
-        data_info=meta["data"], settings=meta["settings"], environment=meta["environment"], notes=tuple(meta["notes"]),
+        normaliser=normaliser, data_info=meta["data"],
+        settings=meta["settings"], environment=meta["environment"], notes=tuple(meta["notes"]),
     )  # fmt: skip
 
 

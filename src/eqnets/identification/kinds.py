@@ -1,0 +1,148 @@
+"""The models that `identify` knows by name, what each can promise, and how each begins near the linear model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eqnets.certification import Contracting, Lipschitz
+from eqnets.errors import InputError
+from eqnets.identification.guarantee import Guarantee, Promise
+from eqnets.identification.normaliser import Normaliser
+from eqnets.identification.order import Linear
+from eqnets.models import GRU, LSTM, RNN, ContractingREN, FreeREN, LipschitzREN, NeuralODE, shrink
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One model by name.
+
+    Args:
+        title: in words.
+        promises: whether it can keep a guarantee by construction.
+        states: whether it has a number of states of its own; else its hidden units are the states.
+        neurons: whether it has neurons.
+        activation: whether they may be chosen.
+    """
+
+    title: str
+    promises: bool = False
+    states: bool = False
+    neurons: bool = True
+    activation: bool = False
+
+
+KINDS = {
+    "ren": Kind("REN", promises=True, states=True, activation=True),
+    "linear": Kind("linear model", promises=True, states=True, neurons=False),
+    "rnn": Kind("RNN"),
+    "gru": Kind("GRU"),
+    "lstm": Kind("LSTM"),
+    "neural_ode": Kind("neural ODE", states=True),
+}
+"""By the name that `identify` and `eqnets fit --model` take."""
+
+
+def settle(model: str, guarantee: Promise | None, nx: int | None, nv: int | None, activation: str | None) -> Promise:
+    """What the model is to promise; a combination that cannot be is refused before any time is spent.
+
+    Args:
+        model: a key of `KINDS`.
+        guarantee: what was asked for; None is the strongest default: contraction where it can be had, else "none".
+        nx: the number of states that was asked for.
+        nv: the number of neurons that was asked for.
+        activation: the activation that was asked for.
+
+    Returns:
+        The guarantee.
+
+    Raises:
+        InputError: there is no such model or guarantee, or the model does not take one of the options.
+    """
+    if model not in KINDS:
+        raise InputError(f"there is no model '{model}'; choose one of {', '.join(KINDS)}.")
+    kind = KINDS[model]
+    if guarantee is None:
+        guarantee = Contracting() if kind.promises else "none"
+    if guarantee != "none" and not isinstance(guarantee, Guarantee):
+        raise InputError(f"identify can promise Contracting(rate), Lipschitz(gamma) or 'none', not {guarantee!r}.")
+    if guarantee != "none" and not kind.promises:
+        raise InputError(f"a {kind.title} promises nothing by construction; ask for guarantee='none', or model='ren'.")
+    if nx is not None and not kind.states:
+        raise InputError(f"the states of a {kind.title} are its hidden units; leave nx out and give nv.")
+    if nv and not kind.neurons:
+        raise InputError(f"a {kind.title} has no neurons; leave nv out.")
+    if activation is not None and not kind.activation:
+        raise InputError(f"a {kind.title} has an activation of its own, or none; leave activation out.")
+    return guarantee
+
+
+def begin(
+    model: str, guarantee: Promise, normaliser: Normaliser, linear: Linear, nv: int, activation: str, seed: int
+) -> tuple[nn.Module, Tensor, list[str]]:
+    """A model to train, float64, between normalised signals.
+
+    REN, linear model and neural ODE begin at the linear model, or near it; the others at random, as is their custom.
+    Without a guarantee a REN begins at the very system that it would begin at with contraction, as a `FreeREN`.
+
+    Args:
+        model: a key of `KINDS`.
+        guarantee: of `settle`, in physical units.
+        normaliser: of the signals.
+        linear: the linear model.
+        nv: number of neurons, hidden units, or width of the hidden layer.
+        activation: of a REN.
+        seed: of every random number.
+
+    Returns:
+        The model, the records' initial states (record, nx), and what a user must read.
+
+    Raises:
+        InputError: hidden units are needed, and nv is 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    lti = linear.lti
+    if model in ("ren", "linear"):
+        neurons = nv if KINDS[model].neurons else 0
+        network, notes = _ren(guarantee, normaliser, linear, neurons, activation, generator)
+        return network, linear.x0, notes
+    if nv < 1:
+        raise InputError(f"a {KINDS[model].title} needs at least one hidden unit; got nv={nv}.")
+    if model == "neural_ode":
+        return NeuralODE.from_linear(lti, nv, generator=generator), linear.x0, []
+    cls = {"rnn": RNN, "gru": GRU, "lstm": LSTM}[model]
+    network = cls(lti.nu, nv, lti.ny, generator=generator, dtype=torch.float64, dt=lti.dt)
+    states = network.nx if isinstance(network, LSTM) else nv
+    return network, torch.zeros(len(linear.x0), states, dtype=torch.float64), []
+
+
+def _ren(
+    guarantee: Promise, normaliser: Normaliser, linear: Linear, nv: int, activation: str, generator: torch.Generator
+) -> tuple[nn.Module, list[str]]:
+    """The REN that holds the linear model exactly, or the nearest one that keeps the promise, and what that cost."""
+    options: dict[str, Any] = {
+        "rate": guarantee.rate if isinstance(guarantee, Contracting) else 1.0, "activation": activation,
+        "generator": generator, "x_scale": torch.diagonal(linear.prior.covariance).sqrt(),
+    }  # fmt: skip
+    gamma = None
+    if isinstance(guarantee, Lipschitz):  # the normaliser's scales are one factor times the claim's: γ carries over
+        factors = [
+            float(size[0]) / (1.0 if claimed is None else float(np.ravel(claimed)[0]))
+            for size, claimed in ((normaliser.u_scale, guarantee.u_scale), (normaliser.y_scale, guarantee.y_scale))
+        ]
+        gamma = guarantee.gamma * factors[0] / factors[1]
+    inside, cost = shrink(linear.lti, rate=options["rate"], gamma=gamma)
+    notes = []
+    if cost > 0 and guarantee != "none":
+        notes.append(
+            "The linear start does not keep the guarantee; training began from a simple one near it that does, at an H∞ "  # noqa: E501
+            f"distance of {cost:.3g} (normalised)."
+        )
+    if gamma is not None:
+        return LipschitzREN.from_linear(inside, nv, gamma=gamma, **options), notes
+    start = ContractingREN.from_linear(inside, nv, **options)
+    return start if guarantee != "none" else FreeREN.from_lfr(start.explicit().detach()), notes
