@@ -177,7 +177,7 @@ def smallest_gain(
     c = np.zeros(len(y))
     c[-1] = 1.0
     problem = problem.with_bound(-c, 1.5 * y[-1])  # t is known to be smaller: without a bound, the path begins far away
-    _predict(progress, problem)
+    predict(progress, problem)
     found = solve(problem, c, y, rtol=rtol)
     P, lam, (t,) = problem.split(found.y)
     return factor.gamma * math.sqrt(max(t, 0.0)), *scaled.witness(P, lam), found
@@ -313,16 +313,22 @@ def refuse_contraction(rows: Rows) -> NoReturn:
     )
 
 
-def _predict(progress: Progress | None, problem: Structured) -> None:
-    """Time one Newton system, and say what thirty will take."""
+def predict(progress: Progress | None, problem: Structured, searches: int = 1) -> None:
+    """Time one Newton system, and say what so many searches of about twenty will take.
+
+    Args:
+        progress: told in a sentence; None: nothing is timed.
+        problem: of a search.
+        searches: of this size.
+    """
     if progress is None:
         return
     began = time.perf_counter()
     eye = np.eye(len(problem.constant))
     H = problem.schur(eye, eye)
     np.linalg.cholesky(H + (1 + np.abs(H).sum()) * np.eye(len(H)))
-    seconds = 30 * 1.5 * (time.perf_counter() - began)
-    progress(f"searching {len(H)} numbers, an inequality of {len(eye)} rows: about {seconds:.1g} s")
+    seconds = 20 * searches * 1.5 * (time.perf_counter() - began)
+    progress(f"{searches} search(es) of {len(H)} numbers, an inequality of {len(eye)} rows: about {seconds:.1g} s")
 
 
 def proved_rate(P: Array, Lambda: Array, lfr: object) -> float:

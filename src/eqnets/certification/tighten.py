@@ -97,8 +97,9 @@ def _rate(
     best, known = start, _decay(proved_rate(*start, lfr), discrete)
     fastest = min(_decay(worst_rate(rows)[0], discrete), 60.0 if discrete else math.inf)
     low, high = max(known, 1e-12 * (1 + abs(known))), fastest
-    if progress is not None:
-        progress(f"bisecting the rate of {rows.nx} states and {rows.nv} neurons, about 15 searches")
+    scaled = semidefinite.Scaled.around(inner, *start, np.zeros(0))
+    total = np.zeros((rows.nx + rows.nv,) * 2)
+    semidefinite.predict(progress, scaled.problem(1.0, total, [total], 1.0), searches=15)
     for _ in range(60):
         if high <= low * (1 + rtol):
             break
