@@ -134,7 +134,7 @@ class Factored:
             n = like.shape[1]
             x = torch.arange(1, n + 1, dtype=like.dtype, device=like.device).square().cos()[None]  # generic, not random
             with torch.no_grad():
-                for _ in range(12):
+                for _ in range(6):
                     y = x - self.geometry.apply(x)
                     x = torch.nn.functional.normalize(y - self.geometry.adjoint(y))
                 self._lipschitz = max(float(torch.linalg.vector_norm(x - self.geometry.apply(x))), self.margin)
@@ -157,13 +157,16 @@ class Inclusion(Map):
     def __init__(self, factored: Factored, sigma: Proximal, bias: Tensor, transposed: bool = False) -> None:
         super().__init__(lambda z: self.sigma.value(self.argument(z)), (), ())
         self.factored, self.sigma, self.bias, self.transposed = factored, sigma, bias, transposed
+        self._argument: tuple[Tensor, Tensor] | None = None
         operator = factored.operator
         self.product: Callable[[Tensor], Tensor] = operator.adjoint if transposed else operator.apply
         self.known: tuple[Tensor, Tensor] | None = None
 
     def argument(self, s: Tensor) -> Tensor:
-        """The argument W s + b of σ."""
-        return self.product(s) + self.bias
+        """The argument W s + b of σ; the last one is remembered."""
+        if self._argument is None or self._argument[0] is not s:
+            self._argument = s, self.product(s) + self.bias
+        return self._argument[1]
 
     def __call__(self, z: Tensor) -> Tensor:
         """The value σ(W z + b), from `known` where a splitting left it."""

@@ -105,7 +105,7 @@ class ForwardBackward(Splitting):
 
 @dataclass(frozen=True)
 class PeacemanRachford(Splitting):
-    """s = prox^α(u), h = V(2s − u + αb), u⁺ = u + 2(h − s). Converges for every α > 0 where m > 0.
+    """s = prox^α(u), r = 2s − u, h = V(r + αb), u⁺ = 2h − r. Converges for every α > 0 where m > 0.
 
     Args:
         alpha: the step; None: 1/√(mL) within [1/L, 1].
@@ -114,7 +114,7 @@ class PeacemanRachford(Splitting):
         InputError: alpha is no positive number.
     """  # noqa: DOC502
 
-    relaxation: ClassVar[float] = 2.0
+    averaged: ClassVar[bool] = False
 
     def step(self, map: Map, point: Point, state: dict[str, Any]) -> Tensor:
         """The next iterate, h.
@@ -131,15 +131,16 @@ class PeacemanRachford(Splitting):
         assert isinstance(map, Inclusion)
         alpha, u = state["alpha"], state["u"]
         s = map.sigma.prox(u, alpha)
-        r = 2 * s - u
+        r = torch.lerp(u, s, 2.0)  # one pass over memory each
         h = map.resolvent(alpha)(torch.add(r, map.bias, alpha=alpha))
-        state["u"] = torch.add(u, h - s, alpha=self.relaxation)
-        return map.show(h, torch.add(h, h - r, alpha=1 / alpha))
+        reflected = torch.lerp(r, h, 2.0)
+        state["u"] = torch.lerp(u, reflected, 0.5) if self.averaged else reflected
+        return map.show(h, torch.lerp(r, h, 1 + 1 / alpha))
 
 
 @dataclass(frozen=True)
 class DouglasRachford(PeacemanRachford):
-    """Peaceman–Rachford averaged with the identity, u⁺ = u + (h − s): slower, and converges even at m = 0.
+    """Peaceman–Rachford averaged with the identity, u⁺ = u + h − s: slower, and converges even at m = 0.
 
     Args:
         alpha: the step; None: 1/√(mL) within [1/L, 1].
@@ -148,4 +149,4 @@ class DouglasRachford(PeacemanRachford):
         InputError: alpha is no positive number.
     """  # noqa: DOC502
 
-    relaxation: ClassVar[float] = 1.0
+    averaged: ClassVar[bool] = True

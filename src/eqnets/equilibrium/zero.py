@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
 from eqnets.equilibrium.failure import check_policy
+from eqnets.equilibrium.implicit import has_tangent
 from eqnets.equilibrium.inclusion import Cotangent, Diagonal, Factored, Inclusion, Proximal, Resolvent, Tangent
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.problem import How
@@ -68,10 +69,28 @@ def zero(
 
     start = torch.zeros_like(bias) if z0 is None else z0.detach()
     equation = Zero(function, how, back, None, sigma, lambda b: b, factor, record)
-    z, status, residual, steps = _Solve.apply(equation, start, *inputs)  # type: ignore[misc]
+    z, status, residual, steps = _Solved.apply(equation, start, *inputs)  # type: ignore[misc]
     if back is None:
         z = truncated(Map(function, inputs, None), z, *adjoint.truncation())
     return Solution(z, Statistics(status, residual, steps), record)
+
+
+class _Solved(_Solve):
+    """The same, with a first-order backward under plain autograd that needs no transform."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or has_tangent(g):
+            return _Solve.backward(ctx, g, *rest)
+        z, *inputs = ctx.saved_tensors
+        needed = ctx.needs_input_grad[2:]
+        u = _Solve.apply(ctx.equation.pulled(), g, g, z, *inputs)[0]  # type: ignore[index]
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_(need) for t, need in zip(inputs, needed, strict=True)]
+            y = ctx.equation.function(z, *leaves)
+        found = iter(torch.autograd.grad(y, [t for t in leaves if t.requires_grad], u, allow_unused=True))
+        start = torch.zeros_like(z) if ctx.needs_input_grad[1] else None
+        return None, start, *(next(found) if need else None for need in needed)
 
 
 class Structured:

@@ -37,22 +37,24 @@ class Masked:
     def __init__(self, sigma: Nonlinearity, inside: Tensor) -> None:
         self.sigma, self.inside = sigma, inside
 
-    def _mask(self, t: Tensor) -> Tensor:
+    def _mask(self, t: Tensor, source: Tensor) -> Tensor:
         if self.inside.device != t.device:
             self.inside = self.inside.to(t.device)
+        if not torch.is_grad_enabled() and t is not source:  # fresh, and held by no graph: saves a copy
+            return t.masked_fill_(~self.inside, 0)
         return torch.where(self.inside, t, torch.zeros((), dtype=t.dtype, device=t.device))
 
     def value(self, v: Tensor) -> Tensor:
         """σ(v) inside, else 0."""
-        return self._mask(self.sigma.value(v))
+        return self._mask(self.sigma.value(v), v)
 
     def derivative(self, v: Tensor) -> Tensor:
         """σ'(v) inside, else 0."""
-        return self._mask(self.sigma.derivative(v))
+        return self._mask(self.sigma.derivative(v), v)
 
     def prox(self, x: Tensor, alpha: float) -> Tensor:
         """The prox with step α inside, else 0."""
-        return self._mask(self.sigma.prox(x, alpha))
+        return self._mask(self.sigma.prox(x, alpha), x)
 
 
 class MonotoneConvDEQ(InclusionModel):
