@@ -79,7 +79,7 @@ class FreeREN(nn.Module):
         return self._rounded(torch.float64)
 
     def _rounded(self, dtype: torch.dtype) -> LFR:
-        fields: dict[str, Any] = {name: self.get_parameter(name).to(dtype) for name in BLOCKS}
+        fields: dict[str, Any] = {name: getattr(self, name).to(dtype) for name in BLOCKS}
         fields["D11"] = fields["D11"].tril(-1)
         return LFR(**fields, activation=self.activation, dt=self.dt)
 

@@ -18,6 +18,8 @@ class _Gated(BlackBox):
     """
 
     gates: int
+    V: Tensor
+    c: Tensor
 
     def __init__(
         self, nu: int, nh: int, ny: int, nx: int, generator: torch.Generator | None, dtype: torch.dtype | None,
@@ -33,10 +35,10 @@ class _Gated(BlackBox):
 
     def _cell(self, dtype: torch.dtype) -> list[Tensor]:
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        return [self.get_parameter(name).to(dtype) for name in names]
+        return [getattr(self, name).to(dtype) for name in names]
 
     def _readout(self, h: Tensor) -> Tensor:
-        return h @ self.get_parameter("V").to(h.dtype).mT + self.get_parameter("c").to(h.dtype)
+        return h @ self.V.to(h.dtype).mT + self.c.to(h.dtype)
 
     def settings(self) -> dict[str, Any]:
         """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""

@@ -62,7 +62,7 @@ class RNN(nn.Module):
 
     def explicit(self) -> LFR:
         """The network as an LFR, float64, differentiable with respect to the parameters."""
-        W, U, b, V = (self.get_parameter(name).to(torch.float64) for name in "WUbV")
+        W, U, b, V = (getattr(self, name).to(torch.float64) for name in "WUbV")
         return rnn(W, U, b, V, self.dt)
 
     def forward(self, u: Tensor, x0: Tensor | None = None) -> tuple[Tensor, Tensor]:
