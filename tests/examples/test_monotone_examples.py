@@ -22,6 +22,17 @@ def result(name: str, folder: Path, *arguments: str) -> dict:
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.skipif(not os.environ.get("EQNETS_DATA"), reason="needs the public data files; set EQNETS_DATA")
+@pytest.mark.data
+def test_mnist(tmp_path: Path) -> None:
+    pytest.importorskip("torchdiffeq")
+    found = result("monotone_mnist", tmp_path, "--models", "monotone", "conv", "tiers", "node", "anode")
+    assert set(found["networks"]) == {"monotone", "conv", "tiers", "node", "anode"}
+    for runs in found["networks"].values():
+        assert runs[0][-1]["forward"] > 1 and runs[0][-1]["backward"] > 1
+    assert found["networks"]["monotone"][0][-1]["parameters"] == 84313
+
+
 def test_the_two_tables(tmp_path: Path) -> None:
     found = result("monotone_tables", tmp_path)
     assert [len(found[name]) for name in ("default", "normal", "monotone")] == [10, 10, 10]

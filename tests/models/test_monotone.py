@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -171,6 +173,11 @@ def test_the_certificate_of_the_room_next_door_agrees():
     eq.certify(eq.Lipschitz(gamma * 1.001), lfr, witness)
     bounded = eq.LipschitzDEQ(4, 6, 3, gamma=0.5, generator=generator(), dtype=F64)
     eq.certify(eq.Lipschitz(0.5), bounded.explicit().detach(), bounded.witness())
+    network = dense(m=0.3)
+    eq.certify(eq.Monotone(0.3 - 1e-9), network.explicit().detach(), network.witness())
+    margin = float(network.operator(*network.weights()).margin().detach())
+    with pytest.raises(eq.NotCertified):
+        eq.certify(eq.Monotone(margin + 1e-3), network.explicit().detach(), network.witness())
 
 
 # ---- convolutions --------------------------------------------------------------------------------------------------
@@ -295,6 +302,71 @@ def test_gradients_are_there_in_eval_mode_and_twice():
     model.U.grad = None
     loss.backward()
     torch.testing.assert_close(model.U.grad, first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("solver", [eq.PeacemanRachford(), eq.ForwardBackward(0.1)], ids=["PR", "FB"])
+def test_memory_does_not_grow_with_the_steps(solver):
+    def saved(most: int) -> int:
+        held = []
+        model = dense(solver=solver, max_steps=most, on_failure="ignore")
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.nbytes) or t, lambda t: t):
+            steps = int(model.solve(inputs(3, 4)).steps.max())
+        assert steps >= min(most, 20)
+        return sum(held)
+
+    assert saved(5) == saved(500)
+
+
+def test_finished_samples_drop_out():
+    """One hard sample of many: the operator sees few rows once the easy ones are done."""
+    model, x = dense(activation="relu", m=0.05), torch.zeros(32, 4, dtype=F64)
+    x[7] = 100 * inputs(4)
+    with torch.no_grad():
+        model.b.fill_(-1.0)  # from zero, the easy samples are at rest already
+    seen = []
+    operator = model.operator(*model.weights())
+    plain = type(operator).apply
+    try:
+        type(operator).apply = lambda self, z: seen.append(len(z)) or plain(self, z)
+        solution = model.solve(x)
+    finally:
+        type(operator).apply = plain
+    assert bool(solution.converged.all()) and int(solution.steps.max()) > 10
+    assert sum(seen) < 6 * 32 + 3 * int(solution.steps.max())
+
+
+WORKER = """
+import sys, torch, torch.distributed as dist, eqnets as eq
+from torch.nn.parallel import DistributedDataParallel
+rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+make = lambda seed: torch.Generator().manual_seed(seed)
+x = torch.randn(6, 4, generator=make(1), dtype=torch.float64)
+model = eq.MonotoneDEQ(4, 6, activation="tanh", generator=make(0), dtype=torch.float64, rtol=1e-12, atol=1e-13)
+if world > 1:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    model = DistributedDataParallel(model)
+for _ in range(2):
+    model.zero_grad()
+    model(x[rank * 6 // world : (rank + 1) * 6 // world]).square().mean().backward()
+torch.save({k.removeprefix("module."): v.grad for k, v in model.named_parameters()}, f"{folder}/{world}-{rank}.pt")
+if world > 1:
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
+def test_two_processes_have_the_gradient_of_one(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    runs = [(0, 2), (1, 2), (0, 1)]
+    jobs = [subprocess.Popen([sys.executable, str(script), str(r), str(w), str(tmp_path)]) for r, w in runs]
+    assert [job.wait(timeout=90) for job in jobs] == [0, 0, 0]
+    alone = torch.load(tmp_path / "1-0.pt", weights_only=True)
+    for rank in (0, 1):
+        shared = torch.load(tmp_path / f"2-{rank}.pt", weights_only=True)
+        for name, grad in alone.items():
+            torch.testing.assert_close(shared[name], grad, rtol=0, atol=1e-11, msg=name)
 
 
 def test_under_autocast_the_solve_keeps_its_precision():
