@@ -13,6 +13,7 @@ import torch
 
 from eqnets.certification import Contracting, Lipschitz, Monotone, Passive, WellPosed, certify, tighten
 from eqnets.certification import semidefinite as sdp
+from eqnets.certification.coordinates import Scaled
 from eqnets.certification.inequality import Rows, storage
 from eqnets.certification.interior_point import Structured, solve
 from eqnets.certification.labels import Labels
@@ -334,7 +335,7 @@ def test_storage_of_the_search_is_the_inequality_itself() -> None:
         rng = np.random.default_rng(0)
         P, lam = rng.normal(size=(3, 3)), rng.random(4)
         P = P @ P.T + np.eye(3)
-        scaled = sdp.Scaled.around(rows, P, lam, np.array([2.0, 3.0]))
+        scaled = Scaled.around(rows, P, lam, np.array([2.0, 3.0]))
         problem = scaled.problem(0.7, np.zeros((9, 9)), [], 1.0)
         inner = rng.normal(size=(3, 3))
         inner, other = inner + inner.T, rng.random(4)

@@ -15,6 +15,7 @@ from eqnets.certification import semidefinite
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.certify import certify
 from eqnets.certification.claim import Claim, Contracting, Lipschitz, Monotone
+from eqnets.certification.coordinates import Scaled
 from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
 from eqnets.certification.labels import Labels
@@ -97,7 +98,7 @@ def _rate(
     best, known = start, _decay(proved_rate(*start, lfr), discrete)
     fastest = min(_decay(worst_rate(rows)[0], discrete), 60.0 if discrete else math.inf)
     low, high = max(known, 1e-12 * (1 + abs(known))), fastest
-    scaled = semidefinite.Scaled.around(inner, *start, np.zeros(0))
+    scaled = Scaled.around(inner, *start, np.zeros(0))
     total = np.zeros((rows.nx + rows.nv,) * 2)
     semidefinite.predict(progress, scaled.problem(1.0, total, [total], 1.0), searches=15)
     for _ in range(60):
