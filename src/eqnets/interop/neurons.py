@@ -34,6 +34,7 @@ class Neurons:
         t: (nv,).
         steps: how often r is renewed.
         factor: q, each step's contraction of the error; 0 where the steps are exact.
+        metric: (nv,) the weights m of the norm ‖m∘(r − v)‖ in which it contracts.
     """
 
     C: np.ndarray
@@ -42,6 +43,7 @@ class Neurons:
     t: np.ndarray
     steps: int
     factor: float
+    metric: np.ndarray
 
     @property
     def exact(self) -> bool:
@@ -76,7 +78,7 @@ def fixed_cost(lfr: LFR, certificate: Certificate | None, eps: float) -> Neurons
     """
     D11, nv = lfr.D11.numpy(), lfr.nv
     if lfr.is_acyclic:
-        return Neurons(D11, np.eye(nv), np.ones(nv), np.zeros(nv), _longest_path(D11), 0.0)
+        return Neurons(D11, np.eye(nv), np.ones(nv), np.zeros(nv), _longest_path(D11), 0.0, np.ones(nv))
     try:
         evidence = certificate if certificate is not None else certify(WellPosed(), lfr, proof="float64")
     except NotCertified as error:
@@ -93,14 +95,14 @@ def fixed_cost(lfr: LFR, certificate: Certificate | None, eps: float) -> Neurons
     C = 2 * V - np.eye(nv)
     metric = np.sqrt(evidence.witness.Lambda.numpy()) * width
     # 2ψ − 1 does not expand in any diagonal metric, and I − T is monotone in this one: C contracts by
-    q = float(np.linalg.norm(metric[:, None] * C / metric, 2))
-    steps = math.ceil(math.log(eps) / math.log(q)) if 0 < q < 1 else MAX_STEPS + 1
+    q = max(float(np.linalg.norm(metric[:, None] * C / metric, 2)), eps)
+    steps = math.ceil(math.log(eps) / math.log(q)) if q < 1 else MAX_STEPS + 1
     if steps > MAX_STEPS:
         raise InputError(
             f"D11 is full and its steps contract by {q:.6f} only: more than {MAX_STEPS} would be needed for every "
             "sample; export a model with acyclic=True, or one with a larger margin."
         )
-    return Neurons(C, 2 * V @ Da_inverse, 2 / width, 1 + 2 * low / width, max(steps, 1), max(q, eps))
+    return Neurons(C, 2 * V @ Da_inverse, 2 / width, 1 + 2 * low / width, steps, q, metric)
 
 
 def _longest_path(D11: np.ndarray) -> int:
