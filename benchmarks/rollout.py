@@ -3,10 +3,11 @@
     python benchmarks/rollout.py [--smoke] [--threads N] [--rounds N] [--without NAME …] [--sweep] [-o FILE.json]
                                  [--plot FILE.png]
 
-A step is free parameters → loss → gradients in float32; "rollout" starts at the explicit system instead. Times are
-medians over interleaved rounds, ratios are medians of the ratios of a round. The floor is the step's multiply-adds at
-the rate of a matrix product measured in the same run. `--sweep` times against q, batch and length, `--plot` draws it
-(matplotlib). Peers are timed where they are installed; see `rollout_peers`.
+A step is free parameters → loss → gradients in float32; "rollout" starts at the explicit system instead. With one
+thread times are CPU times (so that a busy machine disturbs them less), with more wall times; medians over interleaved
+rounds, ratios are medians of the ratios of a round. The floor is the step's multiply-adds at the rate of a matrix
+product measured in the same run. `--sweep` times against q, batch and length, `--plot` draws it (matplotlib). Peers are
+timed where they are installed; see `rollout_peers`.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ SWEEPS = {
 
 
 def milliseconds(run: Run) -> float:
-    began = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    began = clock()
     run()
-    return 1e3 * (time.perf_counter() - began)
+    return 1e3 * (clock() - began)
 
 
 def gemm_rate(rounds: int = 20) -> float:
@@ -56,11 +58,15 @@ def gemm_rate(rounds: int = 20) -> float:
 
 
 def compare(sizes: tuple[int, int, int, int], rounds: int, without: set[str]) -> dict[str, Any]:
-    """Time all of them on one case; `ms` are medians, `over_lstm` medians of ratios, `first_s` the first call's."""
+    """Time all of them on one case: `ms` medians, `over_lstm` medians of ratios, `first_s` the first call (wall)."""
     nx, nv, batch, length = sizes
     u = torch.randn(batch, length, NU, generator=torch.Generator().manual_seed(1))
     runs = {name: make(nx, nv, u) for name, make in {**OURS, **PEERS}.items() if name not in without}
-    first = {name: round(milliseconds(run) / 1e3, 2) for name, run in runs.items()}
+    first = {}
+    for name, run in runs.items():
+        began = time.perf_counter()
+        run()
+        first[name] = round(time.perf_counter() - began, 2)
     times: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(rounds):
         for name, run in runs.items():

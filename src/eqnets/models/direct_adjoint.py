@@ -117,24 +117,26 @@ class _Explicit(torch.autograd.Function):
         gCD = gCD / Lambda[:, None]
         through = -(gCD * CD).sum(1)
         gLambda = through if gLambda is None else gLambda + through
-        gT = AB.new_zeros(n + m, n + m)
-        gT[:n, :n] = gE / 2
-        gT[m:, m:] = gE / (2 * ctx.rate**2) if gcP is None else gE / (2 * ctx.rate**2) + gcP
-        gT[m:, :m] = gR[:, :m]
-        gT[n:m, :n] = -gCD[:, :n]
+        symmetric = (gE + gE.mT).mul_(0.5)
         gcD11, g_full = gCD[:, n:m], None
+        both = S.new_empty(n + m, n + m)  # T̄ + T̄ᵀ, block by block, so that no other array of this size is needed
+        both[:n, :n] = symmetric
+        both[m:, m:] = symmetric.div_(ctx.rate**2) if gcP is None else symmetric.div_(ctx.rate**2) + gcP + gcP.mT
+        both[m:, :m], both[:m, m:] = gR[:, :m], gR[:, :m].mT
+        both[n:m, :n], both[:n, n:m] = -gCD[:, :n], -gCD[:, :n].mT
         if ctx.acyclic:
-            gT[n:m, n:m] = torch.tril(gcD11, -1).neg_()
-            gT.diagonal()[n:m] += gLambda / 2
+            lower = torch.tril(gcD11, -1)
+            both[n:m, n:m] = (lower + lower.mT).neg_()
+            both.diagonal()[n:m] = gLambda
         else:
-            gT[n:m, n:m] = -gcD11 / 2
+            both[n:m, n:m] = (gcD11 + gcD11.mT).mul_(-0.5)
             g_lam = (gLambda + gcD11.diagonal()) * Lambda
             g_full = torch.cat([g_lam[:, None], (gcD11.mT - gcD11) / 2], dim=1).to(full.dtype)
         g_eps = None
         if ctx.needs_input_grad[7]:
-            g_eps = (gT.diagonal() * (1 + (diagonal - eps) / (1 + eps))).sum().to(eps.dtype)
-        gT.diagonal().mul_(1 + eps)
-        gS = S @ (gT + gT.mT).to(S.dtype)
+            g_eps = (both.diagonal() * (1 + (diagonal - eps) / (1 + eps))).sum().div(2).to(eps.dtype)
+        both.diagonal().mul_(1 + eps)
+        gS = S @ both
         gY1 = (gE - gE.mT).mul_(0.5)
         return None, None, gS, gY1.to(Y1.dtype), gR[:, m:].to(cB2.dtype), gCD[:, m:].to(cD12.dtype), g_full, g_eps
 

@@ -2,6 +2,9 @@
 
 The library is plain C behind ctypes: it knows nothing of torch's or Python's binary interface. Where there is no
 compiler, or it fails, the next kernel runs instead: that costs time, never correctness, and `eqnets doctor` says so.
+
+Why C beside numba: a training step takes 2.8 times less at 75 states, 150 neurons, batch 4; 5 times less at 20, 40, 32;
+1.7 times less at 10, 20, 4 (`benchmarks/rollout.py`). It compiles in two seconds per dtype.
 """
 
 from __future__ import annotations
