@@ -39,6 +39,21 @@ def test_an_integrator_is_modelled_by_its_rate_and_says_so(eqnets, tmp_path: Pat
     assert "summed without a certificate" in outcome.out and "mm" in outcome.out
 
 
+@pytest.mark.data
+@needs_data
+def test_what_the_promise_costs_stands_in_one_table(eqnets, tmp_path: Path) -> None:
+    models = ["--model", "ren,gru", "--guarantee", "contracting,none"]
+    outcome = eqnets("bench", "cascaded_tanks", *models, "--steps", 1, "-o", tmp_path / "b")
+    assert outcome.code == 0, outcome.err
+    rows = ["REN, Contracting", "REN, no guarantee", "GRU, no guarantee", "the linear start"]
+    places = [outcome.out.index(row) for row in rows]
+    assert places == sorted(places) and "nothing is certified of these models" in outcome.out
+    result = json.loads((tmp_path / "b" / "cascaded_tanks.json").read_text(encoding="utf-8"))
+    assert [row["model"] for row in result["models"]] == ["ren", "ren", "gru"]
+    assert [row["runs"][0]["certificate"] is None for row in result["models"]] == [False, True, True]
+    assert eq.load(tmp_path / "b" / "cascaded_tanks-ren-none-seed0").certificate is None
+
+
 def test_what_is_no_benchmark_is_refused(eqnets, tmp_path: Path) -> None:
     eqnets("bench", "f15", "-o", tmp_path / "b").refused("f15", "f16")
     eqnets("bench", "emps", "--guarantee", "well-posed", "-o", tmp_path / "b").refused("none")
