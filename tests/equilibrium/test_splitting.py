@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import eqnets as eq
-from eqnets.equilibrium.inclusion import Cotangent, Diagonal, Factored, Inclusion, Memory, Tangent
+from eqnets.equilibrium.factored import Factored, Memory
+from eqnets.equilibrium.inclusion import Cotangent, Diagonal, Inclusion, Tangent
 from eqnets.equilibrium.loop import solve
 from eqnets.equilibrium.tolerance import Tolerance
 from eqnets.system import nonlinearity

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
+from eqnets.equilibrium.factored import Factored, Resolvent
 from eqnets.equilibrium.failure import check_policy
 from eqnets.equilibrium.implicit import has_tangent
-from eqnets.equilibrium.inclusion import Cotangent, Diagonal, Factored, Inclusion, Proximal, Resolvent, Tangent
+from eqnets.equilibrium.inclusion import Cotangent, Inclusion, Proximal, Tangent
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.problem import How
 from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics
@@ -217,6 +218,3 @@ def stacked(parts: Sequence[Factored]) -> Factored:
     whole = Factored(Stack([p.operator for p in parts]), min(p.margin for p in parts), takes=False)
     whole.lipschitz = lambda like: max(p.lipschitz(like) for p in parts)  # type: ignore[method-assign]
     return whole
-
-
-__all__ = ["Diagonal", "Zero", "zero"]

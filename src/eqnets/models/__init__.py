@@ -7,7 +7,8 @@ from eqnets.models.finite_depth import FiniteDepth
 from eqnets.models.free import FreeREN
 from eqnets.models.lipschitz_deq import LipschitzDEQ
 from eqnets.models.monotone import MonotoneDEQ, MonotoneLinear
-from eqnets.models.monotone_conv import MonotoneConvDEQ, MultiTierDEQ
+from eqnets.models.monotone_conv import MonotoneConvDEQ
+from eqnets.models.multi_tier import MultiTierDEQ
 from eqnets.models.neural_ode import NeuralODE, ODEBlock
 from eqnets.models.recurrent import GRU, LSTM
 from eqnets.models.ren import ContractingREN, LipschitzREN

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.equilibrium.adjoint import Adjoint, Implicit
+from eqnets.equilibrium.factored import Factored, Memory
 from eqnets.equilibrium.failure import check_policy
-from eqnets.equilibrium.inclusion import Factored, Memory, Proximal
+from eqnets.equilibrium.inclusion import Proximal
 from eqnets.equilibrium.solution import Solution
 from eqnets.equilibrium.solver import Solver
 from eqnets.equilibrium.splitting import PeacemanRachford, Splitting

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.equilibrium.adjoint import Adjoint
-from eqnets.equilibrium.inclusion import Factored
+from eqnets.equilibrium.factored import Factored
 from eqnets.equilibrium.solver import Solver
 from eqnets.errors import InputError
 from eqnets.models.inclusion import PEACEMAN_RACHFORD, InclusionModel, check_input, check_size, uniform

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from eqnets.equilibrium.inclusion import Factored, Inclusion
+from eqnets.equilibrium.factored import Factored
+from eqnets.equilibrium.inclusion import Inclusion
 from eqnets.equilibrium.loop import solve
 from eqnets.equilibrium.splitting import PeacemanRachford
 from eqnets.equilibrium.tolerance import Tolerance
