@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.system import nonlinearity
-from eqnets.system.kernels import adjoint
+from eqnets.system.kernels import adjoint, codes
 from eqnets.system.kernels.adjoint import Outputs, Settings
 from eqnets.system.lfr import LFR
 
@@ -50,7 +50,12 @@ def _settings(activation: str, dt: float, tolerance: float, every: int, kernel: 
 def _rollout(
     u: Tensor, x0: Tensor, blocks: list[Tensor], activation: str, dt: float, tolerance: float, every: int, kernel: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return adjoint.forward(_settings(activation, dt, tolerance, every, kernel), u, x0, blocks)
+    outputs = adjoint.forward(_settings(activation, dt, tolerance, every, kernel), u, x0, blocks)
+    if every == 0:  # an operator's outputs are all defined, also where no kernel writes or reads
+        nx, nv, nu, _ = codes.sizes(blocks)
+        outputs[2][:, :, nx + nu + 1 + nv :] = 0
+        outputs[2][:, -1, nx:] = 0
+    return outputs
 
 
 @_rollout.register_fake
