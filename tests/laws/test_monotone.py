@@ -90,7 +90,7 @@ def matrix_in_geometry(factored) -> torch.Tensor:
 def test_the_equilibrium_is_found_and_its_gradient_is_that_of_a_dense_solve(kind, splitting):
     """Residual of z = σ(Wz + b) below 1e-10 whatever σ and α; gradients by (I − WᵀJ)⁻¹."""
     x = data(kind)
-    some = kind == "multi-tier" and splitting is eq.ForwardBackward  # hundreds of steps on 144 neurons each
+    some = kind == "multi-tier"  # 176 neurons
     for activation in ACTIVATIONS[:8:3] if some else ACTIVATIONS:
         model = make(kind, activation, scale=0.7 if splitting is eq.ForwardBackward else 2.0)
         W, bias = matrix(model), model.bias(x)
@@ -191,7 +191,7 @@ def test_derivatives_are_exact_to_second_order(kind, splitting):
         return (flat(state) * probe).sum()[None] if state is not None else None
 
     x, t = data(kind, batch=1).requires_grad_(), torch.zeros((), dtype=F64, requires_grad=True)
-    assert torch.autograd.gradcheck(along, (x, t), fast_mode=kind == "multi-tier")
+    assert torch.autograd.gradcheck(along, (x, t), fast_mode=kind not in ("dense", "Lipschitz"))
     assert torch.autograd.gradgradcheck(along, (x, t), fast_mode=kind != "dense")
 
 
