@@ -80,10 +80,11 @@ def identify(
         val: the share of every record that is its validation tail.
         restarts: how many random starts share the time; the validation tails choose one. None: 6 for short records
             (where nx is left open, with up to two more states than the linear model), 1 for long ones. The linear model
-            begins without chance: one start an order.
+            begins without chance: one start an order; GRU, LSTM and neural ODE, whose steps cost most, have 2.
         refit: train the chosen start once more, on the heads and the tails together, for as many steps as were best;
             its certificate is its own, its validation error is that of the choice. None: for short records.
-        learning_rate: of Adam; None is 3e-3 for short records, 5e-4 for long ones.
+        learning_rate: of Adam; None is 5e-4 for long records and 3e-3 for short ones (1e-2 for RNN, GRU and LSTM, which
+            begin at random).
         integrator: "refuse" to fit a model that forgets to an output that integrates its inputs (by a test, see
             `integrator`), or "ignore" the test, which is not made where no guarantee is asked for.
         dt: the sample time in seconds, for pairs of arrays.
@@ -112,16 +113,17 @@ def identify(
     if integrator == "refuse" and guarantee != "none":
         _refuse_integrators(data)
     long = sum(parts.ends) > LONG
+    kind = KINDS[model]
     if restarts is None:
-        starts = 6 if KINDS[model].neurons else 3 if nx is None else 1  # a linear model differs in its order alone
-        restarts = 1 if long else starts
+        starts = 6 if kind.neurons else 3 if nx is None else 1  # a linear model differs in its order alone
+        restarts = 1 if long else starts if kind.fused else 2
     if nv is None:
-        nv = (60 if long else 20) if KINDS[model].neurons else 0
+        nv = (60 if long else 20) if kind.neurons else 0
     plan = Plan(
         model=model, guarantee=guarantee, normaliser=parts.normaliser, nx=nx, nv=nv,
         activation="tanh" if activation is None else activation, seed=seed, restarts=restarts,
         refit=refit if refit is not None else not long, deadline=began + 60 * minutes, steps=steps, long=long,
-        learning_rate=learning_rate if learning_rate is not None else (5e-4 if long else 3e-3),
+        learning_rate=learning_rate if learning_rate is not None else (5e-4 if long else kind.learning_rate),
     )  # fmt: skip
     found = search(parts.normal, parts.ends, plan, progress, keeper)
 
@@ -144,7 +146,7 @@ def identify(
         data_info=describe_data(data, parts.ends, val), environment=environment(),
         settings={
             "model": model, "guarantee": repr(guarantee) if guarantee != "none" else "none",
-            "nx": seen.nx, "nv": plan.nv, "activation": plan.activation if KINDS[model].activation else None,
+            "nx": seen.nx, "nv": plan.nv, "activation": plan.activation if kind.activation else None,
             "seed": seed, "val": val, "minutes": minutes, "steps": steps, "learning_rate": plan.learning_rate,
             "refit": plan.refit, "restarts": found.tried, "val_rmse": found.val_rmse,
             "linear_nx": found.linear.lti.nx, "linear_val_rmse": found.linear.val_rmse,

@@ -27,6 +27,9 @@ class Kind:
         states: whether it has a number of states of its own; else its hidden units are the states.
         neurons: whether it has neurons.
         activation: whether they may be chosen.
+        fused: whether a rollout is one compiled loop. Else a step costs a hundred times as much: short records are cut
+            into streams that train side by side, and fewer starts share the time.
+        learning_rate: of Adam on short records; higher for what begins at random.
     """
 
     title: str
@@ -34,15 +37,17 @@ class Kind:
     states: bool = False
     neurons: bool = True
     activation: bool = False
+    fused: bool = True
+    learning_rate: float = 3e-3
 
 
 KINDS = {
     "ren": Kind("REN", promises=True, states=True, activation=True),
     "linear": Kind("linear model", promises=True, states=True, neurons=False),
-    "rnn": Kind("RNN"),
-    "gru": Kind("GRU"),
-    "lstm": Kind("LSTM"),
-    "neural_ode": Kind("neural ODE", states=True),
+    "rnn": Kind("RNN", learning_rate=1e-2),
+    "gru": Kind("GRU", fused=False, learning_rate=1e-2),
+    "lstm": Kind("LSTM", fused=False, learning_rate=1e-2),
+    "neural_ode": Kind("neural ODE", states=True, fused=False),
 }
 """By the name that `identify` and `eqnets fit --model` take."""
 

@@ -20,7 +20,8 @@ from eqnets.identification.streams import Streams, training_streams, validation_
 from eqnets.identification.train import Keeper, Schedule, Training, train
 
 _WASHOUT = 2048
-_MOST_STREAMS = 64
+_LONG, _WHOLE, _CUT = (64, 2048), (1, 2048), (8, 128)
+"""About how many streams, and their least length: of long records, of short ones, of short ones for slow rollouts."""
 _SEGMENT = {False: 2048, True: 512}
 
 
@@ -162,7 +163,8 @@ def _begin(start: Linear, plan: Plan, seed: int) -> tuple[nn.Module, Tensor, lis
 
 
 def _streams(normal: Data, ends: list[int], plan: Plan) -> Streams:
-    return training_streams(normal, ends, _MOST_STREAMS if plan.long else 1, 2048)
+    most, shortest = _LONG if plan.long else _WHOLE if KINDS[plan.model].fused else _CUT
+    return training_streams(normal, ends, most, shortest)
 
 
 def _schedule(plan: Plan, minutes: float) -> Schedule:
