@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import statistics
 import sys
@@ -202,6 +203,7 @@ def main() -> None:
         "environment": {
             "python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine(),
             "threads": 1, "torchdeq": importlib.metadata.version("torchdeq") if get_deq else None,
+            "processors": os.cpu_count(), "load_at_start": round(os.getloadavg()[0], 1),
         },
         "dtype": "float32", "relative_tolerance": TOL, "rounds": 2 if options.smoke else options.rounds,
         "cases": [measure(CASES[name](), 2 if options.smoke else options.rounds) for name in names],
