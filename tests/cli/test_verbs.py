@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import eqnets as eq
-from eqnets.cli import common
+from eqnets.cli import common, progress
 from eqnets.cli.app import _answer
 from eqnets.errors import InputError
 
@@ -100,7 +100,7 @@ def test_report(eqnets, fitted: Path, measured: Path, tmp_path: Path) -> None:
 
 
 def test_interrupted_is_130_and_resumable(eqnets, measured: Path, tmp_path: Path, monkeypatch) -> None:
-    class Interrupting(common.Bar):
+    class Interrupting(progress.Bar):
         def __call__(self, event: dict) -> None:
             if event["phase"] == "train" and event["step"] >= 2:
                 raise KeyboardInterrupt
@@ -108,7 +108,7 @@ def test_interrupted_is_130_and_resumable(eqnets, measured: Path, tmp_path: Path
     options = ["--u", "torque", "--y", "angle", "--dt", DT, "--steps", 4, "--nx", 2, "--nv", 4]
     words = ["fit", measured / "train1.csv", *options, "-o"]
     with monkeypatch.context() as patch:
-        patch.setattr(common, "Bar", Interrupting)
+        patch.setattr(progress, "Bar", Interrupting)
         outcome = eqnets(*words, tmp_path / "m")
     assert outcome.code == 130 and "--resume" in outcome.err
     eqnets(*words, tmp_path / "m").refused("--force")

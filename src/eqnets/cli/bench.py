@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eqnets.cli import common
+from eqnets.cli import common, progress
 from eqnets.identification.bench import BenchResult, Run, run_benchmark, table_to_json
 from eqnets.identification.benchmarks import info
 from eqnets.identification.guarantee import Promise
@@ -49,7 +49,7 @@ def bench(
     for name in names:
         results = []
         for kind, claim in asked:
-            bar = common.Bar()
+            bar = progress.Bar()
             try:
                 results.append(
                     run_benchmark(

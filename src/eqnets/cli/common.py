@@ -1,17 +1,15 @@
-"""What several verbs share: lists of columns, guarantees, output folders, scores in a table, a progress bar."""
+"""What several verbs share: lists of columns, guarantees, output folders, scores in a table."""
 
 from __future__ import annotations
 
 import math
 import shlex
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from tqdm import tqdm
 
 from eqnets.certification import Contracting, Lipschitz, WellPosed
 from eqnets.errors import InputError
@@ -283,64 +281,3 @@ def say_scores(title: str, own: Score, linear: Score, outputs: list[str], units:
         for label, score in (("model", own), ("linear model", linear)):
             row = f"{score.rmse[i]:>12.5g}  {unit or '–':<8}{score.nrmse[i]:>9.4f}{score.fit_percent[i]:>9.2f}"
             typer.echo(f"  {output if label == 'model' else '':<22}{label:<14}{row}{score.vaf[i]:>9.2f}")
-
-
-class Bar:
-    """A progress bar on stderr, fed with the events of `identify`; plain lines where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self.bar: tqdm | None = None
-        self.phase = ""
-        self.val: float | None = None
-        self.plain = not sys.stderr.isatty()
-        self.due = 0.0
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Show one event.
-
-        Args:
-            event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse.
-        """
-        training = event["phase"] in ("train", "validate")
-        phase = "training" if training else event["phase"]
-        if phase != self.phase:
-            self.close()
-            self.phase, self.due = phase, time.monotonic()
-            sys.stderr.write(f"{phase} …\n")
-        if training:
-            self.val = event.get("val_rmse") if event.get("val_rmse") is not None else self.val
-            self._show(event)
-
-    def _show(self, event: dict[str, Any]) -> None:
-        words = []
-        if event.get("eta_seconds") is not None:
-            words.append(f"ETA {_clock(event['eta_seconds'])}")
-        if event.get("train_loss") is not None:
-            words.append(f"training error {math.sqrt(max(event['train_loss'], 0.0)):.4f}")
-        if self.val is not None:
-            words.append(f"validation {self.val:.4f}")
-        if self.plain:
-            if time.monotonic() >= self.due:
-                self.due = time.monotonic() + 10
-                total = f" of {event['steps']}" if event.get("steps") else ""
-                sys.stderr.write(f"  step {event['step']}{total}, {', '.join(words)}\n")
-                sys.stderr.flush()
-            return
-        if self.bar is None:
-            layout = "  {percentage:3.0f}%|{bar:24}| step {n_fmt}/{total_fmt}{postfix}"
-            self.bar = tqdm(total=event.get("steps"), file=sys.stderr, bar_format=layout, leave=True)
-        self.bar.total = event.get("steps") or self.bar.total
-        self.bar.n = event["step"]
-        self.bar.set_postfix_str(", ".join(words))
-
-    def close(self) -> None:
-        """End the bar's line."""
-        if self.bar is not None:
-            self.bar.refresh()
-            self.bar.close()
-            self.bar = None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    return f"{minutes}:{rest:02d}"

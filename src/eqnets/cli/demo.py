@@ -10,7 +10,7 @@ import torch
 import typer
 
 from eqnets.certification import Contracting
-from eqnets.cli import common
+from eqnets.cli import common, progress
 from eqnets.errors import NotCertified
 from eqnets.identification.data import Data
 from eqnets.identification.fit import Fit
@@ -43,7 +43,7 @@ def demo(
         f"An inverted pendulum under a PD controller (kp {PLANT.kp:g}, g/l {PLANT.stiffness_of_gravity:.4g} 1/s²): "
         f"{len(train.records)} records to train, 1 to test, {train.lengths[0]} samples each, every {DT:g} s."
     )
-    bar = common.Bar()
+    bar = progress.Bar()
     try:
         fit = identify(train, Contracting(RATE), steps=STEPS, seed=seed, progress=bar)
     finally:

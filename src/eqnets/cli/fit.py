@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eqnets.certification.labels import Labels
-from eqnets.cli import common
+from eqnets.cli import common, progress
 from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.files.checkpoint import Checkpoint
@@ -81,7 +81,7 @@ def fit(
     keeper = Checkpoint(folder, _fingerprint(data, claim) | options, resume)
     if resume and not _started(folder):
         raise InputError(f"'{folder}' holds no interrupted run; start one without --resume.")
-    bar = common.Bar()
+    bar = progress.Bar()
     try:
         fitted = identify(data, claim, **options, progress=bar, keeper=keeper)
     except KeyboardInterrupt:
