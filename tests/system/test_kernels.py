@@ -7,26 +7,32 @@ import subprocess
 import pytest
 import torch
 
-from eqnets.system.kernels import adjoint, build, fused, native, op, reference
+from eqnets.system.kernels import adjoint, build, codes, equilibrium, fused, native, op, reference
 from eqnets.system.lfr import BLOCKS, LFR
 from eqnets.system.plants import Pendulum
 from eqnets.system.simulate import simulate
 
-ACTIVATIONS = ["relu", "tanh", "leaky_relu(0.1)", "softplus", "sigmoid", "identity", "sine_defect"]
-KINDS = ["ren", "rnn", "linear", "static", "wide", "mixed", "pendulum"]
+ACTIVATIONS = [
+    "relu", "tanh", "leaky_relu(0.1)", "softplus", "sigmoid", "identity", "sine_defect", "hardtanh", "elu(0.7)",
+    "softshrink(0.3)", "selu", "gelu", "silu", "mish",
+]  # fmt: skip
+KINDS = ["ren", "rnn", "linear", "static", "wide", "mixed", "pendulum", "full", "full wide"]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-4}
 
 
 def system(kind, generator, activation="tanh"):
-    """One LFR of each kind, float64 and acyclic."""
+    """One LFR of each kind, float64; acyclic, or with a full D11."""
     if kind == "pendulum":
         return Pendulum(mass=1.0, length=0.5, gravity=9.81, damping=0.3, upright=False).lfr(0.01, method="euler")
-    nx, nv, nu, ny = {"linear": (3, 0, 1, 2), "static": (0, 11, 2, 1), "wide": (21, 37, 2, 3)}.get(kind, (5, 18, 2, 3))
+    sizes = {"linear": (3, 0, 1, 2), "static": (0, 11, 2, 1), "wide": (21, 37, 2, 3), "full wide": (21, 37, 2, 3)}
+    nx, nv, nu, ny = sizes.get(kind, (5, 18, 2, 3))
 
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     D11 = torch.tril(0.2 * draw(nv, nv), -1) if kind != "rnn" else torch.zeros(nv, nv, dtype=torch.float64)
+    if kind.startswith("full"):
+        D11 = 0.4 * draw(nv, nv) / nv**0.5
     names = ["relu", "tanh", "sine_defect", "softplus", "leaky_relu(0.3)", "sigmoid"]
     return LFR(
         A=0.4 * draw(nx, nx) / max(nx, 1) ** 0.5, B1=0.03 * draw(nx, nv), B2=draw(nx, nu), C1=0.2 * draw(nv, nx),
@@ -38,7 +44,7 @@ def system(kind, generator, activation="tanh"):
 def kernels(lfr):
     return [name for name, there in (
         ("c", native.available(lfr.activation, torch.float64, torch.device("cpu"))),
-        ("numba", fused.available(lfr.activation, torch.float64, torch.device("cpu"))),
+        ("numba", fused.available(lfr.activation, torch.float64, torch.device("cpu")) and lfr.is_acyclic),
         ("torch", True),
     ) if there]  # fmt: skip
 
@@ -68,21 +74,24 @@ def close(mine, truth, dtype):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kernel_equals_the_reference(kind, dtype):
     generator = torch.Generator().manual_seed(1)
-    for activation in ACTIVATIONS if kind == "ren" else ["tanh", "relu"]:
+    for activation in ACTIVATIONS if kind in ("ren", "full") else ["tanh", "relu"]:
         lfr = system(kind, generator, activation).to(dtype)
         u, x0 = drawn(lfr, 3, 21, generator, dtype)
-        truth = outcome(lfr, u, x0, lambda *given: reference.rollout(*given, True, 1e-12))
+        limit = equilibrium.tolerance(dtype)
+        rule = lfr.is_acyclic, limit
+        truth = outcome(lfr, u, x0, lambda *given, rule=rule: reference.rollout(*given, *rule))
         for kernel in kernels(lfr):
-            every = 8 if "sine_defect" in lfr.activation.name else 0
-            settings = adjoint.Settings(lfr.activation, lfr.dt, 1e-12, every, kernel)
+            every = 8 if codes.needs_argument(lfr.activation) else 0
+            settings = adjoint.Settings(lfr.activation, lfr.dt, limit, every, kernel)
             close(outcome(lfr, u, x0, lambda *given, s=settings: adjoint.rollout(*given, s)), truth, dtype)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 2, 3, 7, 8, 13])
 @pytest.mark.parametrize("every", [0, 1, 8, 100])
-def test_lanes_and_memory_change_nothing(batch, every):
+@pytest.mark.parametrize("kind", ["wide", "full wide"])
+def test_lanes_and_memory_change_nothing(batch, every, kind):
     generator = torch.Generator().manual_seed(2)
-    lfr = system("wide", generator, "tanh")
+    lfr = system(kind, generator, "tanh")
     u, x0 = drawn(lfr, batch, 37, generator)
     if not batch:
         u, x0 = u[:0], x0[:0]
@@ -95,6 +104,37 @@ def test_lanes_and_memory_change_nothing(batch, every):
             close(mine, truth, torch.float64)
         else:
             assert mine[0].shape == truth[0].shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_full_coupling_reports_what_it_took(dtype):
+    generator = torch.Generator().manual_seed(10)
+    lfr = system("full wide", generator, "softplus").to(dtype)
+    u, x0 = drawn(lfr, 5, 30, generator, dtype)
+    for kernel in kernels(lfr):
+        settings = adjoint.Settings(lfr.activation, lfr.dt, equilibrium.tolerance(dtype), -1, kernel)
+        _, _, _, residual, steps = adjoint.rollout(lfr, u, x0, settings)
+        assert residual.shape == (5,) and 1 <= int(steps) < 20
+        assert bool((residual <= 1000 * settings.tolerance).all())
+
+
+def test_where_newton_cycles_in_c_the_torch_loops_take_over():
+    """A model of test_full_coupling: well posed, and Newton's method alone fails on it."""
+    generator = torch.Generator().manual_seed(35)
+    V, S = (torch.randn(40, 40, generator=generator, dtype=torch.float64) for _ in range(2))
+    scale = torch.exp(2 * torch.randn(40, generator=generator, dtype=torch.float64))
+    N = 0.09 * V.T @ V + 0.01 * torch.eye(40, dtype=torch.float64) + 30 * (S - S.T)
+    D11 = torch.eye(40, dtype=torch.float64) - N / scale[:, None]
+    identity, nothing = torch.eye(40, dtype=torch.float64), torch.zeros(40, 40, dtype=torch.float64)
+    lfr = LFR(D11=D11, D12=identity, D21=identity, D22=nothing, activation="relu")
+    u = 10 * torch.randn(64, 1, 40, generator=generator, dtype=torch.float64)
+    if "c" not in kernels(lfr):
+        pytest.skip(f"the c kernel is not available here: {build.library(True)[1]}")
+    blocks, x0 = list(lfr.blocks().values()), u.new_zeros(64, 0)
+    assert native.forward(lfr.activation, blocks, (True, False), -1, u, x0, u.new_zeros(0), 1e-12) is None
+    y, _, info = simulate(lfr, u, return_info=True)
+    assert info.kernel == "c" and info.status == "solved"
+    torch.testing.assert_close(y, torch.relu(y @ D11.T + u), rtol=1e-9, atol=1e-9)
 
 
 def test_no_samples_and_no_gradients():

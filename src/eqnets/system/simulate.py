@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.system import chunked
-from eqnets.system.kernels import adjoint, op, reference
+from eqnets.system.kernels import adjoint, equilibrium, op, reference
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
 from eqnets.system.witness import Witness
@@ -24,7 +24,8 @@ class SimulationInfo:
 
     Args:
         method: the way it was computed: `"fused"`, `"torch"`, `"reference"` or `"chunked"`.
-        kernel: the code that ran: `"c"`, `"numba"`, `"torch"` or `"reference"`.
+        kernel: the code that ran: `"c"`, `"numba"`, `"torch"` or `"reference"`; with `"c"` and a full D11, the torch
+            loops take over where Newton's method does not find an equilibrium.
         status: `"explicit"` (w follows by substitution, no tolerance) or `"solved"` (an equilibrium per step).
         steps: the most sweeps or Newton steps at any time step; None where the kernel does not count them.
         residual: (batch,) the largest |w − φ(v)| over time; None where nothing was solved for.
@@ -64,7 +65,7 @@ def simulate(
         u: the input, (batch, time, nu).
         x0: the initial state, (batch, nx) or (nx,) for all; None is zero.
         method: `"auto"` (the fastest kernel that can run), `"fused"` (compiled loops: C where a compiler is found, else
-            numba, the extra `fast`; they need an acyclic D11), `"torch"` (the same adjoint in torch operations),
+            numba, the extra `fast`, which needs an acyclic D11), `"torch"` (the same adjoint in torch operations),
             `"reference"` (plain autograd; also for forward-mode derivatives), or `"chunked"`, which rolls long records
             out in parallel within a proved error: see `eqnets.system.chunked`.
         witness: the P and Λ of the model, for `"chunked"` alone.
@@ -80,7 +81,7 @@ def simulate(
         NotConverged: an equilibrium was not found to `atol`.
     """  # noqa: DOC502, E501
     x = _check(lfr, u, x0, method)
-    tolerance = min(atol, 1e-12) if u.dtype == torch.float64 else max(atol, 4 * torch.finfo(u.dtype).eps)
+    tolerance = equilibrium.tolerance(u.dtype, atol)
     if method == "chunked":
         return _chunked(lfr, u, x, witness, atol, return_info)
     if method == "reference":
@@ -93,10 +94,13 @@ def simulate(
         kernel = "torch"
     else:
         kernel = "auto" if compiling else adjoint.choose(lfr.activation, u.dtype, u.device)
-    if method == "fused" and (kernel == "torch" or not lfr.is_acyclic):
+    if not compiling and kernel == "numba" and not lfr.is_acyclic:
+        kernel = "torch"
+    if method == "fused" and kernel == "torch":
         raise InputError(
-            "the fused kernel needs a C compiler or the extra `fast` (pip install 'eqnets[fast]'; see: eqnets doctor), "
-            "a strictly lower triangular D11, known activations and a CPU; method='auto' takes it where it can."
+            "the fused kernel needs a C compiler (for a strictly lower triangular D11 the extra `fast` will do: pip "
+            "install 'eqnets[fast]'; see: eqnets doctor), known activations and a CPU; method='auto' takes it where it "
+            "can."
         )
     settings = adjoint.Settings(lfr.activation, lfr.dt, tolerance, adjoint.memory(lfr, u, x, kernel), kernel)
     run = op.rollout if compiling else adjoint.rollout
@@ -104,12 +108,11 @@ def simulate(
     if not return_info:
         return y, x_last
     solved = not lfr.is_acyclic
-    kernel = "torch" if solved else kernel
     return y, x_last, SimulationInfo(
         method="torch" if kernel == "torch" else "fused",
         kernel=kernel,
         status="solved" if solved else "explicit",
-        steps=int(steps) if kernel == "torch" else None,
+        steps=int(steps) if solved or kernel == "torch" else None,
         residual=residual if solved else None,
     )  # fmt: skip
 
@@ -124,7 +127,8 @@ def _chunked(
     if not return_info:
         return y, x_last
     acyclic = lfr.is_acyclic
-    kernel = adjoint.choose(lfr.activation, u.dtype, u.device) if acyclic else "torch"
+    kernel = adjoint.choose(lfr.activation, u.dtype, u.device)
+    kernel = "torch" if kernel == "numba" and not acyclic else kernel
     status = "explicit" if acyclic else "solved"
     return y, x_last, SimulationInfo("chunked", kernel, status, None, None, bound)
 

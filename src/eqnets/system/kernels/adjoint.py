@@ -7,7 +7,8 @@ With the rows z_t = [x_t; u_t; 1; w_t], J_t = diag φ'(v_t) and λ_{t+1} the mul
     λ_t   = Aᵀ λ_{t+1} + C2ᵀ ∂L/∂y_t + C1ᵀ μ_t
 
 and dW = Σ_t [λ_{t+1}; ∂L/∂y_t; μ_t] z_tᵀ holds the gradients of all twelve blocks. Three kernels fill the same rows: C,
-numba, and the torch loops of this file (which also solve a full D11). Second derivatives go through the reference.
+numba (acyclic D11 only), and the torch loops of this file, which also take over where C's Newton iterations do not find
+the equilibrium of a full D11. Second derivatives go through the reference.
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ class Settings(NamedTuple):
         dt: the sample time.
         tolerance: the residual of the equilibrium, where it has to be solved for.
         every: 0 keeps all rows for the backward pass, −1 none, k the states of every k-th step.
-        kernel: `"c"`, `"numba"`, `"torch"`, or `"auto"` for the fastest that can run; a full D11 is solved by the torch
-            loops whatever it says.
+        kernel: `"c"`, `"numba"`, `"torch"`, or `"auto"` for the fastest that can run.
     """
 
     activation: Activation
@@ -67,7 +67,7 @@ def memory(lfr: LFR, u: Tensor, x0: Tensor, kernel: str) -> int:
     if not wanted:
         return -1
     size = u.shape[0] * (u.shape[1] + 1) * codes.row(list(lfr.blocks().values())) * u.element_size()
-    return _EVERY if size > KEEP or "sine_defect" in lfr.activation.name else 0
+    return _EVERY if size > KEEP or codes.needs_argument(lfr.activation) else 0
 
 
 def rollout(lfr: LFR, u: Tensor, x0: Tensor, settings: Settings) -> Outputs:
@@ -136,10 +136,12 @@ def forward(settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor])
         settings = settings._replace(kernel=choose(settings.activation, u.dtype, u.device))
     every = settings.every
     residual, steps = u.new_zeros(u.shape[0]), torch.zeros((), dtype=torch.int64, device=u.device)
-    if settings.kernel == "c" and acyclic:
+    if settings.kernel == "c":
         Z = u.new_empty(kept_shape(every, u, blocks))
-        y, x_last = native.forward(settings.activation, blocks, coupled, every, u, x0, Z)
-        return y, x_last, Z, residual, steps
+        found = native.forward(settings.activation, blocks, (coupled, acyclic), every, u, x0, Z, settings.tolerance)
+        if found is not None:
+            y, x_last, residual, steps = found
+            return y, x_last, Z, residual, steps
     b = dict(zip(BLOCKS, blocks, strict=True))
     Z = u.new_zeros(kept_shape(0, u, blocks))
     nx, nv, nu, _ = codes.sizes(blocks)
@@ -167,11 +169,15 @@ def backward(
     coupled, acyclic = _structure(u, blocks)
     if settings.kernel == "auto":
         settings = settings._replace(kernel=choose(settings.activation, u.dtype, u.device))
-    if settings.kernel == "c" and acyclic:
-        gu, gx0, dW = native.backward(
-            settings.activation, blocks, coupled, settings.every, u, kept, gy, gx_last, want_u
-        )
-        return gu, gx0, *_unpack(dW, blocks, acyclic)
+    if settings.kernel == "c":
+        found = native.backward(
+            settings.activation, blocks, (coupled, acyclic), settings.every, u, kept, gy, gx_last, want_u,
+            settings.tolerance,
+        )  # fmt: skip
+        if found is not None:
+            gu, gx0, dW = found
+            return gu, gx0, *_unpack(dW, blocks, acyclic)
+        settings = settings._replace(kernel="torch")
     Z = kept if settings.every == 0 else forward(settings._replace(every=0), u, x0, blocks)[2]
     b = dict(zip(BLOCKS, blocks, strict=True))
     nx, nv, nu, ny = codes.sizes(blocks)

@@ -24,6 +24,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("rollout.c")
+_INCLUDED = (Path(__file__).with_name("coupling.h"),)
 SWITCH = "EQNETS_NO_COMPILER"
 """An environment variable: set to anything but an empty word, it keeps the C kernel out."""
 
@@ -68,7 +69,8 @@ def library(double: bool) -> tuple[ctypes.CDLL | None, str]:
 
 def _cached(command: list[str]) -> Path:
     """The path of the library that a command builds from the source, on this kind of processor."""
-    key = hashlib.sha256("\0".join([*command, _processor()]).encode() + SOURCE.read_bytes()).hexdigest()[:20]
+    sources = b"".join(path.read_bytes() for path in (SOURCE, *_INCLUDED))
+    key = hashlib.sha256("\0".join([*command, _processor()]).encode() + sources).hexdigest()[:20]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eqnets"
     path = folder / f"rollout-{key}.so"
     if path.is_file() and path.stat().st_uid == os.getuid():

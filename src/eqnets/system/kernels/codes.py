@@ -8,7 +8,12 @@ from torch import Tensor
 
 from eqnets.system.nonlinearity import Activation, PerNeuron
 
-CODES = {"relu": 0, "tanh": 1, "leaky_relu": 2, "softplus": 3, "sigmoid": 4, "identity": 5, "sine_defect": 6}
+CODES = {
+    "relu": 0, "tanh": 1, "leaky_relu": 2, "softplus": 3, "sigmoid": 4, "identity": 5, "sine_defect": 6, "hardtanh": 7,
+    "elu": 8, "softshrink": 9, "selu": 10, "gelu": 11, "silu": 12, "mish": 13,
+}  # fmt: skip
+NEEDS_ARGUMENT = {"sine_defect", "gelu", "silu", "mish"}
+"""Those whose derivative does not follow from their value."""
 
 
 def known(activation: Activation) -> bool:
@@ -17,11 +22,18 @@ def known(activation: Activation) -> bool:
     return all(part.name.partition("(")[0] in CODES for part in parts)
 
 
+def needs_argument(activation: Activation) -> bool:
+    """Whether some neuron's φ'(v) cannot be had from φ(v)."""
+    parts = activation.parts if isinstance(activation, PerNeuron) else (activation,)
+    return any(part.name in NEEDS_ARGUMENT for part in parts)
+
+
 def of(activation: Activation, nv: int) -> tuple[list[str], list[int], list[float]]:
-    """The name, number and left slope of each neuron's nonlinearity."""
+    """The name and code of each neuron's nonlinearity, and the number that stands in the name."""
     parts = activation.parts if isinstance(activation, PerNeuron) else (activation,) * nv
-    names = [part.name.partition("(")[0] for part in parts]
-    return names, [CODES[name] for name in names], [part.slope[0] for part in parts]
+    split = [part.name.removesuffix(")").partition("(") for part in parts]
+    names = [name for name, _, _ in split]
+    return names, [CODES[name] for name in names], [float(number or 0) for _, _, number in split]
 
 
 def sizes(blocks: Sequence[Tensor]) -> tuple[int, int, int, int]:

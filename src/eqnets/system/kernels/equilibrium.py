@@ -16,6 +16,11 @@ from eqnets.system.nonlinearity import Activation
 from eqnets.system.operator import Dense
 
 
+def tolerance(dtype: torch.dtype, atol: float = 1e-6) -> float:
+    """The residual to solve a full D11 to, relative to 1 + max |w|: at most 1e-12 in float64, at least 4 eps."""
+    return min(atol, 1e-12) if dtype == torch.float64 else max(atol, 4 * torch.finfo(dtype).eps)
+
+
 def substitute(activation: Activation, D11T: Tensor, b: Tensor, sweeps: int) -> tuple[Tensor, Tensor, int]:
     """Acyclic D11: sweeps w ← φ(b + D11 w), which are exact after nv of them because D11 is nilpotent.
 

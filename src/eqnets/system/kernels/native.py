@@ -24,7 +24,8 @@ _TOGETHER = {
     torch.float32: {"relu", "leaky_relu", "identity", "tanh", "sigmoid"},
     torch.float64: {"relu", "leaky_relu", "identity"},
 }
-_MIXED = 7
+_MIXED = 14
+_NONE, _ACYCLIC, _FULL = range(3)  # what D11 is
 _WORK = 200_000
 """The least multiply-adds times steps for which a thread is started."""
 
@@ -40,63 +41,72 @@ def available(activation: Activation, dtype: torch.dtype, device: torch.device) 
 
 
 def forward(
-    activation: Activation, blocks: Sequence[Tensor], coupled: bool, every: int, u: Tensor, x0: Tensor, Z: Tensor
-) -> tuple[Tensor, Tensor]:
+    activation: Activation, blocks: Sequence[Tensor], structure: tuple[bool, bool], every: int, u: Tensor, x0: Tensor,
+    Z: Tensor, tolerance: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:  # fmt: skip
     """Roll out in time.
 
     Args:
         activation: φ.
         blocks: the LFR's blocks, in the order of `BLOCKS`.
-        coupled: whether D11 has an entry.
+        structure: whether D11 has an entry, and whether it is acyclic.
         every: as for `adjoint.forward`.
         u: (batch, time, nu).
         x0: (batch, nx).
         Z: written: the rows [x; u; 1; w] (batch, time + 1, row), or the kept states (batch, segments, nx).
+        tolerance: of the equilibrium of a full D11.
 
     Returns:
-        y (batch, time, ny) and the state after the last sample (batch, nx).
+        y (batch, time, ny), the state after the last sample (batch, nx), the residual (batch,) and the most Newton
+        steps, (); None where Newton's method did not find the equilibrium of a full D11.
     """
     u, x0, blocks = u.contiguous(), x0.contiguous(), [block.contiguous() for block in blocks]
     y, x_last = u.new_empty(*u.shape[:2], blocks[8].shape[0]), torch.empty_like(x0)
     code, slope, kind = _kinds(activation, blocks[4].shape[0], x0.dtype)
-    pointers = _pointers(u, x0, y, x_last, Z, code, slope)
+    residual, most = u.new_zeros(len(u)), torch.zeros(max(len(u), 1), dtype=torch.int64)
+    limit = u.new_full((1,), tolerance)
+    pointers = _pointers(u, x0, y, x_last, Z, code, slope, limit, residual, most)
     run = _function("forward", u.dtype)
-    _share(u, blocks, kind, coupled, every, lambda part, sizes: run(sizes, pointers, _pointers(*blocks)))
-    return y, x_last
+    _, found = _share(u, blocks, kind, structure, every, lambda part, sizes: run(sizes, pointers, _pointers(*blocks)))
+    return (y, x_last, residual, most.max()) if found else None
 
 
 def backward(
-    activation: Activation, blocks: Sequence[Tensor], coupled: bool, every: int, u: Tensor, Z: Tensor, gy: Tensor,
-    gx_last: Tensor, want_u: bool,
-) -> tuple[Tensor | None, Tensor, Tensor]:  # fmt: skip
+    activation: Activation, blocks: Sequence[Tensor], structure: tuple[bool, bool], every: int, u: Tensor, Z: Tensor,
+    gy: Tensor, gx_last: Tensor, want_u: bool, tolerance: float,
+) -> tuple[Tensor | None, Tensor, Tensor] | None:  # fmt: skip
     """The adjoint of `forward`.
 
     Args:
         activation: φ.
         blocks: the LFR's blocks, in the order of `BLOCKS`.
-        coupled: whether D11 has an entry.
+        structure: whether D11 has an entry, and whether it is acyclic.
         every: as in `forward`.
         u: (batch, time, nu).
         Z: what `forward` wrote.
         gy: (batch, time, ny) the loss' gradient with respect to y.
         gx_last: (batch, nx) that with respect to the last state.
         want_u: whether the gradient with respect to u is wanted.
+        tolerance: as in `forward`.
 
     Returns:
-        The gradients with respect to u (or None) and x0, and dW (nx + ny + nv, row), Σ [λ; ∂y; μ] [x; u; 1; w]ᵀ.
+        The gradients with respect to u (or None) and x0, and dW (nx + ny + nv, row), Σ [λ; ∂y; μ] [x; u; 1; w]ᵀ; None
+        where an equilibrium was not found again, or has no derivative.
     """
     u, gy, gx_last, blocks = u.contiguous(), gy.contiguous(), gx_last.contiguous(), [b.contiguous() for b in blocks]
     gu, gx0 = (torch.empty_like(u) if want_u else None), torch.empty_like(gx_last)
     code, slope, kind = _kinds(activation, blocks[4].shape[0], gy.dtype)
     nx, ny = gx_last.shape[1], gy.shape[2]
-    run, row = _function("backward", u.dtype), codes.row(blocks)
+    run, row, limit = _function("backward", u.dtype), codes.row(blocks), u.new_full((1,), tolerance)
     parts = [u.new_zeros(0)] * 64
 
-    def one(part: int, sizes: Any) -> None:
+    def one(part: int, sizes: Any) -> int:
         parts[part] = u.new_zeros(nx + ny + len(code), row)
-        run(sizes, _pointers(u, gy, gx_last, Z, code, slope, gu, gx0, parts[part]), _pointers(*blocks))
+        return run(sizes, _pointers(u, gy, gx_last, Z, code, slope, gu, gx0, parts[part], limit), _pointers(*blocks))
 
-    count = _share(u, blocks, kind, coupled, every, one)
+    count, found = _share(u, blocks, kind, structure, every, one)
+    if not found:
+        return None
     dW = parts[0]
     for part in parts[1:count]:
         dW += part
@@ -105,25 +115,29 @@ def backward(
 
 
 class Step:
-    """One step at a time on fixed buffers x (nx,), u (nu,) and y (ny,): `step()` reads x and u, writes y and x."""
+    """One step at a time on fixed buffers x (nx,), u (nu,) and y (ny,): `step()` reads x and u, writes y and x.
 
-    def __init__(self, lfr: LFR, x: Tensor, u: Tensor, y: Tensor) -> None:
+    It answers whether it did: False where Newton's method did not find the equilibrium of a full D11; x then stays.
+    """
+
+    def __init__(self, lfr: LFR, x: Tensor, u: Tensor, y: Tensor, tolerance: float) -> None:
         blocks = [block.contiguous() for block in lfr.detach().blocks().values()]
         code, slope, kind = _kinds(lfr.activation, lfr.nv, x.dtype)
-        sizes = _sizes(u[None, None], blocks, kind, bool(lfr.D11.any()), 0, 0, 1)
+        sizes = _sizes(u[None, None], blocks, kind, (bool(lfr.D11.any()), lfr.is_acyclic), 0, 0, 1)
         library, _ = build.library(x.dtype == torch.float64)
         if library is None:
             raise InputError("there is no C kernel on this machine; see: eqnets doctor.")
         create, self._free, step = library.stepper_new, library.stepper_free, library.stepper_step
         create.restype, self._free.argtypes, step.argtypes = ctypes.c_void_p, [ctypes.c_void_p], [ctypes.c_void_p]
-        pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (code, slope, x, u, y))
+        limit = x.new_full((1,), tolerance)
+        pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (code, slope, x, u, y, limit))
         self._handle = ctypes.c_void_p(create(sizes, _pointers(*blocks), *pointers))
-        self._alive = (code, slope, x, u, y)
+        self._alive = (code, slope, x, u, y, limit)
         self._step = step
 
-    def step(self) -> None:
+    def step(self) -> bool:
         """Take one step on the buffers."""
-        self._step(self._handle)
+        return bool(self._step(self._handle))
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
@@ -132,16 +146,19 @@ class Step:
 
 @functools.lru_cache(64)
 def _kinds(activation: Activation, nv: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, int]:
-    """The code and slope of each neuron, and the code of all of them where they can go together."""
+    """The code and number of each neuron, and the code of all of them where they can go together."""
     names, numbers, slopes = codes.of(activation, nv)
     together = len(set(zip(numbers, slopes, strict=True))) == 1 and names[0] in _TOGETHER[dtype]
     code = torch.tensor(numbers, dtype=torch.int32)
     return code, torch.tensor(slopes, dtype=dtype), numbers[0] if together else _MIXED
 
 
-def _sizes(u: Tensor, blocks: Sequence[Tensor], kind: int, coupled: bool, every: int, first: int, last: int) -> Any:
+def _sizes(
+    u: Tensor, blocks: Sequence[Tensor], kind: int, structure: tuple[bool, bool], every: int, first: int, last: int
+) -> Any:
     nx, nv, nu, ny = codes.sizes(blocks)
-    return (ctypes.c_long * 11)(nx, nv, nu, ny, u.shape[0], u.shape[1], kind, int(coupled), every, first, last)
+    coupled = _FULL if not structure[1] else _ACYCLIC if structure[0] else _NONE
+    return (ctypes.c_long * 11)(nx, nv, nu, ny, u.shape[0], u.shape[1], kind, coupled, every, first, last)
 
 
 def _pointers(*tensors: Tensor | None) -> Any:
@@ -151,24 +168,24 @@ def _pointers(*tensors: Tensor | None) -> Any:
 def _function(name: str, dtype: torch.dtype) -> Any:
     library, _ = build.library(dtype == torch.float64)
     function = getattr(library, name)
-    function.restype = None
+    function.restype = ctypes.c_int
     return function
 
 
 def _share(
-    u: Tensor, blocks: Sequence[Tensor], kind: int, coupled: bool, every: int, one: Callable[[int, Any], None]
-) -> int:  # fmt: skip
-    """Give each thread its lanes; returns how many parts there are."""
+    u: Tensor, blocks: Sequence[Tensor], kind: int, structure: tuple[bool, bool], every: int,
+    one: Callable[[int, Any], int],
+) -> tuple[int, bool]:  # fmt: skip
+    """Give each thread its lanes; returns how many parts there are, and whether each succeeded."""
     lanes, work = u.shape[0], u.shape[1] * sum(block.numel() for block in blocks)
+    if not structure[1]:
+        work += u.shape[1] * blocks[4].numel() * len(blocks[4]) // 3  # an elimination a step
     count = max(1, min(torch.get_num_threads(), lanes, lanes * work // _WORK, 64))
     edges = [lanes * i // count for i in range(count + 1)]
-    parts = [_sizes(u, blocks, kind, coupled, every, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [_sizes(u, blocks, kind, structure, every, a, b) for a, b in zip(edges, edges[1:], strict=False)]
     if count == 1:
-        one(0, parts[0])
-        return 1
+        return 1, bool(one(0, parts[0]))
     with ThreadPoolExecutor(count - 1) as pool:
         others = [pool.submit(one, i, parts[i]) for i in range(1, count)]
-        one(0, parts[0])
-        for other in others:
-            other.result()
-    return count
+        found = [one(0, parts[0]), *(other.result() for other in others)]
+    return count, all(found)

@@ -1,4 +1,4 @@
-/* The rollout of an acyclic LFR and its adjoint, compiled by the package where a C compiler is found.
+/* The rollout of an LFR and its adjoint, compiled by the package where a C compiler is found.
 
 One routine serves both directions. A step reads a row [a; e] and a matrix M whose rows are [neurons; a'; outputs]:
 
@@ -9,6 +9,8 @@ One routine serves both directions. A step reads a row [a; e] and a matrix M who
 
 The adjoint is the transposed system with its neurons in reversed order, run backwards in time. Its rows G = [lam; gy; mu]
 and the forward rows Z = [x; u; 1; w] give every parameter's gradient as one product, dW = sum_t G_t Z_t'.
+
+That is for an acyclic D11. A full one makes s = f(acc + M[:, s] s) an equilibrium of all neurons: see coupling.h.
 
 Vectors lie along the rows of M (along neurons), never along padded lanes; a tile of up to LANES lanes of the batch shares
 what is loaded of M. Neurons are eliminated in blocks of one vector, in registers. M is packed as a tape in the order in
@@ -34,13 +36,15 @@ Compiled once for float, and once with -DDOUBLE for double. */
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 #define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
-enum { RELU, TANH, LEAKY, SOFTPLUS, SIGMOID, IDENTITY, SINE_DEFECT, MIXED, TIMES };
+/* As in codes.py; MIXED: one code per neuron, TIMES: f of the adjoint. */
+enum { RELU, TANH, LEAKY, SOFTPLUS, SIGMOID, IDENTITY, SINE_DEFECT, HARDTANH, ELU, SOFTSHRINK, SELU, GELU, SILU, MISH, MIXED, TIMES };
+enum { NONE, ACYCLIC, FULL };
 
 /* Sizes and options of a call; the Python side fills in an array of long. */
 typedef struct {
     long nx, nv, nu, ny, batch, time;
     long kind;    /* the activation of all neurons, or MIXED: one code per neuron */
-    long coupled; /* whether D11 has an entry */
+    long coupled; /* what D11 is: NONE of its entries differs from zero, or it is ACYCLIC, or FULL */
     long every;   /* steps between kept states; 0 keeps every row of Z, -1 nothing */
     long first, last; /* the lanes of this call */
 } sizes;
@@ -61,6 +65,7 @@ typedef int INT;
 typedef REAL V __attribute__((vector_size(BYTES)));
 typedef REAL U __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
 typedef INT I __attribute__((vector_size(BYTES)));
+struct coupling;
 
 /* One direction: its tape, na states, `in` columns for [a; e], q neurons, `vecs` vectors of rows, and f. */
 typedef struct {
@@ -68,31 +73,56 @@ typedef struct {
     const int *code;
     const REAL *slope;
     REAL *tape;
+    struct coupling *full; /* for a full D11, else NULL */
 } direction;
 
 /* ---- nonlinearities ---------------------------------------------------------------------------------------------- */
 
-INLINE REAL phi(REAL v, int code, REAL slope) {
+#define SELU_SCALE 1.0507009873554804934193349852946
+#define SELU_ALPHA 1.6732632423543772848170429916717
+#define IN(name) (sizeof(REAL) == 4 ? name##f(v) : name(v))
+
+INLINE double sigmoid(double v) { return v > 0 ? 1 / (1 + exp(-v)) : exp(v) / (1 + exp(v)); }
+INLINE double softplus(double v) { return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v)); }
+INLINE double normal(double v) { return 0.5 * erfc(-v * 0.70710678118654752440); }
+
+/* `p` is the number in the nonlinearity's name. */
+INLINE REAL phi(REAL v, int code, REAL p) {
     switch (code) {
     case RELU: return v < 0 ? 0 : v;
-    case TANH: return sizeof(REAL) == 4 ? tanhf(v) : tanh(v);
-    case LEAKY: return v < 0 ? slope * v : v;
-    case SOFTPLUS: return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v));
-    case SIGMOID: return v > 0 ? 1 / (1 + exp(-v)) : exp(v) / (1 + exp(v));
-    case SINE_DEFECT: return v - (sizeof(REAL) == 4 ? sinf(v) : sin(v));
+    case TANH: return IN(tanh);
+    case LEAKY: return v < 0 ? p * v : v;
+    case SOFTPLUS: return softplus(v);
+    case SIGMOID: return sigmoid(v);
+    case SINE_DEFECT: return v - IN(sin);
+    case HARDTANH: return v > 1 ? 1 : v < -1 ? -1 : v;
+    case ELU: return v > 0 ? v : v == v ? p * IN(expm1) : v;
+    case SOFTSHRINK: return v > p ? v - p : v < -p ? v + p : v == v ? 0 : v;
+    case SELU: return SELU_SCALE * (v > 0 ? v : SELU_ALPHA * expm1(v));
+    case GELU: return v * normal(v);
+    case SILU: return v * sigmoid(v);
+    case MISH: return v * tanh(softplus(v));
     default: return v;
     }
 }
 
-/* phi' from w = phi(v), except for the sine's, which needs v itself. */
-INLINE REAL derivative(REAL w, int code, REAL slope, const REAL *v) {
+/* phi' from w = phi(v), except where it needs v itself (NEEDS_ARGUMENT in codes.py). */
+INLINE REAL derivative(REAL w, int code, REAL p, const REAL *at) {
+    double v = code >= GELU || code == SINE_DEFECT ? *at : 0, t;
     switch (code) {
     case RELU: return w > 0 ? 1 : 0;
     case TANH: return 1 - w * w;
-    case LEAKY: return w > 0 ? 1 : slope;
+    case LEAKY: return w > 0 ? 1 : p;
     case SOFTPLUS: return -expm1(-w);
     case SIGMOID: return w * (1 - w);
-    case SINE_DEFECT: return 1 - (sizeof(REAL) == 4 ? cosf(*v) : cos(*v));
+    case SINE_DEFECT: return 1 - IN(cos);
+    case HARDTANH: return w > -1 && w < 1 ? 1 : 0;
+    case ELU: return w > 0 ? 1 : w + p;
+    case SOFTSHRINK: return w != 0 ? 1 : 0;
+    case SELU: return w > 0 ? SELU_SCALE : w + SELU_SCALE * SELU_ALPHA;
+    case GELU: return normal(v) + v * exp(-v * v / 2) * 0.39894228040143267794;
+    case SILU: t = sigmoid(v); return t * (1 + v * (1 - t));
+    case MISH: t = tanh(softplus(v)); return t + v * sigmoid(v) * (1 - t * t);
     default: return 1;
     }
 }
@@ -126,6 +156,8 @@ INLINE V vector_phi(V v, const int kind, REAL slope) {
         for (int i = 0; i < VL; i++) v[i] = 0 > v[i] ? slope * v[i] : v[i];
     return v;
 }
+
+#include "coupling.h"
 
 /* ---- one step ---------------------------------------------------------------------------------------------------- */
 
@@ -168,10 +200,10 @@ INLINE void eliminate(const int L, const int kind, const direction *d, REAL *acc
             EACH(l, L) {
                 REAL w = phi(a[l][k], d->code[first + k], d->slope[first + k]);
                 slot[l * lane + k] = w;
-                if (d->coupled) a[l] += LOAD(tape + k * VL) * w;
+                if (d->coupled == ACYCLIC) a[l] += LOAD(tape + k * VL) * w;
             }
     } else {
-        if (d->coupled)
+        if (d->coupled == ACYCLIC)
             for (int k = 0; k < width; k++)
                 EACH(l, L) {
                     V w = kind == TIMES ? a[l] * J[l] : vector_phi(a[l], kind, slope);
@@ -204,16 +236,22 @@ INLINE void step_of(const int L, const direction *d, REAL *acc, REAL *row, REAL 
     const long ap = (d->vecs + 1) * VL;
     const REAL *tape = product(L, acc, ap, d->tape, d->vecs, row, lane, d->in, 1);
     REAL *slot = row + d->in;
-    for (long first = 0, j = 1; first < d->q; first += VL, j++) {
+    if (d->full) {
+        for (int l = 0; l < L; l++) {
+            if (d->kind == TIMES) settle_adjoint(d->full, acc + l * ap, slot + l * lane);
+            else settle(d->full, d->code, d->slope, acc + l * ap, slot + l * lane, l);
+            if (v) memcpy(v + l * v_lane, acc + l * ap, d->q * sizeof(REAL));
+        }
+    } else for (long first = 0, j = 1; first < d->q; first += VL, j++) {
         int width = d->q - first < VL ? d->q - first : VL;
         block(L, d, acc + first, ap, tape, slot + first, lane, first, width);
         if (v)
             for (int l = 0; l < L; l++)
                 for (int i = 0; i < width; i++) v[l * v_lane + first + i] = acc[l * ap + first + i];
-        if (!d->coupled) continue;
+        if (d->coupled != ACYCLIC) continue;
         tape = product(L, acc + j * VL, ap, tape + width * VL, d->vecs - j, slot + first, lane, width, 0);
     }
-    if (!d->coupled && d->q) { /* no neuron hears another: one product for all of them */
+    if (d->coupled != ACYCLIC && d->q) { /* the neurons are all there: one product for what hears them */
         long top = d->q / VL;
         product(L, acc + top * VL, ap, tape, d->vecs - top, slot, lane, d->q, 0);
     }
@@ -265,7 +303,7 @@ static REAL *record(const direction *d, const REAL *M) {
     long height = d->vecs * VL, size = height * (d->in + d->q) + VL * d->q;
     REAL *start = aligned_alloc(64, (size * sizeof(REAL) + 127) / 64 * 64), *tape = start;
     M = spool(&tape, M, height, 0, d->vecs, d->in);
-    if (!d->coupled) spool(&tape, M, height, d->q / VL, d->vecs - d->q / VL, d->q);
+    if (d->coupled != ACYCLIC) spool(&tape, M, height, d->q / VL, d->vecs - d->q / VL, d->q);
     else
         for (long first = 0, j = 0; first < d->q; first += VL, j++) {
             long width = d->q - first < VL ? d->q - first : VL;
@@ -276,15 +314,16 @@ static REAL *record(const direction *d, const REAL *M) {
 }
 
 /* M rows [v; x'; y], columns [x; u; 1; w]. p: A B1 B2 C1 D11 D12 C2 D21 D22 bx bv by, row by row. */
-static direction forward_direction(const sizes *s, const REAL *const *p, const int *code, const REAL *slope) {
+static direction forward_direction(const sizes *s, const REAL *const *p, const int *code, const REAL *slope, const REAL *tolerance) {
     long n = s->nx, q = s->nv, m = s->nu, y = s->ny;
-    direction d = {n, n + m + 1, q, y, UP(q + n + y) / VL, s->coupled, s->kind, code, slope, 0};
+    direction d = {n, n + m + 1, q, y, UP(q + n + y) / VL, s->coupled, s->kind, code, slope, 0, 0};
+    if (s->coupled == FULL) d.full = coupling_new(p[4], q, 0, *tolerance);
     const REAL *from[3][4] = {{p[3], p[5], p[10], p[4]}, {p[0], p[2], p[9], p[1]}, {p[6], p[8], p[11], p[7]}};
     long tall[3] = {q, n, y}, wide[4] = {n, m, 1, q}, height = d.vecs * VL;
     REAL *M = calloc(height * (d.in + q) + 1, sizeof(REAL));
     for (long i = 0, top = 0; i < 3; top += tall[i++])
         for (long j = 0, left = 0; j < 4; left += wide[j++])
-            for (long c = 0; c < wide[j]; c++)
+            for (long c = 0; c < wide[j] && !(d.full && i == 0 && j == 3); c++)
                 for (long r = 0; r < tall[i]; r++) M[(left + c) * height + top + r] = from[i][j][r * wide[j] + c];
     d.tape = record(&d, M);
     free(M);
@@ -294,13 +333,14 @@ static direction forward_direction(const sizes *s, const REAL *const *p, const i
 /* The transposed system with its neurons reversed: M rows [r; lam; gu], columns [lam; gy; mu]. */
 static direction backward_direction(const sizes *s, const REAL *const *p, int want_u) {
     long n = s->nx, q = s->nv, m = want_u ? s->nu : 0, y = s->ny;
-    direction d = {n, n + y, q, m, UP(q + n + m) / VL, s->coupled, TIMES, 0, 0, 0};
+    direction d = {n, n + y, q, m, UP(q + n + m) / VL, s->coupled, TIMES, 0, 0, 0, 0};
+    if (s->coupled == FULL) d.full = coupling_new(p[4], q, 1, 0);
     const REAL *from[3][3] = {{p[1], p[0], p[2]}, {p[7], p[6], p[8]}, {p[4], p[3], p[5]}};
     long wide[3] = {n, y, q}, tall[3] = {q, n, m}, height = d.vecs * VL;
     REAL *M = calloc(height * (d.in + q) + 1, sizeof(REAL));
     for (long i = 0, left = 0; i < 3; left += wide[i++])
         for (long j = 0, top = 0; j < 3; top += tall[j++])
-            for (long c = 0; c < wide[i]; c++) {
+            for (long c = 0; c < wide[i] && !(d.full && i == 2 && j == 0); c++) {
                 const REAL *row = from[i][j] + c * (j == 2 ? s->nu : tall[j]);
                 REAL *column = M + (left + (i == 2 ? q - 1 - c : c)) * height + top;
                 for (long r = 0; r < tall[j]; r++) column[j ? r : q - 1 - r] = row[r];
@@ -328,11 +368,18 @@ static void run(const direction *d, int L, const sizes *s, REAL *acc, REAL *z, l
     }
 }
 
-/* a: u, x0, y, x_last, Z, code, slope. Z is (batch, time + 1, row), or the kept states (batch, segments, nx), or NULL. */
-void forward(const sizes *s, void *const *a, const REAL *const *p) {
+static void finish(direction *d) {
+    free(d->tape);
+    coupling_free(d->full);
+}
+
+/* a: u, x0, y, x_last, Z, code, slope, tolerance (1), residual (batch), most (batch). Z is (batch, time + 1, row), or the kept
+   states (batch, segments, nx), or NULL. The last three are for a full D11; returns whether every equilibrium was found. */
+int forward(const sizes *s, void *const *a, const REAL *const *p) {
     const REAL *u = a[0], *x0 = a[1];
-    REAL *y = a[2], *x_last = a[3], *Z = a[4];
-    direction d = forward_direction(s, p, a[5], a[6]);
+    REAL *y = a[2], *x_last = a[3], *Z = a[4], *residual = a[8];
+    long *most = a[9];
+    direction d = forward_direction(s, p, a[5], a[6], a[7]);
     long n = s->nx, T = s->time, ring = s->every ? 2 : T + 1, row = ROW(s), lane = ring * row;
     long segment = s->every > 0 ? s->every : T + 1, count = (T + segment - 1) / segment;
     REAL *acc = aligned_alloc(64, LANES * (d.vecs + 1) * BYTES), *rows = s->every ? calloc(LANES * lane, sizeof(REAL)) : 0;
@@ -341,6 +388,7 @@ void forward(const sizes *s, void *const *a, const REAL *const *p) {
         L = tile(s->last - b);
         REAL *z = s->every ? rows : Z + b * lane;
         for (int l = 0; l < L; l++) memcpy(z + l * lane, x0 + (b + l) * n, n * sizeof(REAL));
+        coupling_start(d.full);
         for (long i = 0; i < count; i++) {
             long t = i * segment, steps = T - t < segment ? T - t : segment;
             for (int l = 0; s->every > 0 && l < L; l++) memcpy(Z + ((b + l) * count + i) * n, z + l * lane, n * sizeof(REAL));
@@ -349,8 +397,11 @@ void forward(const sizes *s, void *const *a, const REAL *const *p) {
                 for (int l = 0; l < L; l++) memmove(z + l * lane, z + l * lane + steps % ring * row, n * sizeof(REAL));
         }
         for (int l = 0; l < L; l++) memcpy(x_last + (b + l) * n, z + l * lane + (s->every ? 0 : T * row), n * sizeof(REAL));
+        for (int l = 0; d.full && l < L; l++) residual[b + l] = d.full->residual[l], most[b + l] = d.full->most[l];
     }
-    free(d.tape); free(acc); free(rows);
+    int found = !d.full || !d.full->failed;
+    finish(&d); free(acc); free(rows);
+    return found;
 }
 
 /* ---- backward ---------------------------------------------------------------------------------------------------- */
@@ -374,10 +425,10 @@ INLINE void tiles(const int R, const int N, REAL *dW, long width, const REAL *g,
 #define COLUMNS(N, R)                                                                                                       \
     for (; r + R <= rows; r += R) tiles(R, N, dW + r * width + i * VL, width, g + r, glane, gstep, z + i * VL, zlane, L, steps);
 static void weights(REAL *dW, long rows, long width, const REAL *g, long glane, long gstep, const REAL *z, long zlane, int L,
-                       long steps, long top, long in) {
+                       long steps, long top, long in, int full) {
     long vecs = width / VL, all = rows, i = 0, r;
     /* D11 is strictly lower triangular: in the columns from w_k on, the reversed rows mu end above neuron k */
-#define ROWS (r = 0, rows = i * VL <= in ? all : all - 1 - (i * VL - in) > 0 ? all - 1 - (i * VL - in) : 0, rows = rows < top ? top : rows)
+#define ROWS (r = 0, rows = full || i * VL <= in ? all : all - 1 - (i * VL - in) > 0 ? all - 1 - (i * VL - in) : 0, rows = rows < top ? top : rows)
 #if BYTES == 64
     for (; i + 4 <= vecs; i += 4) { ROWS; COLUMNS(4, 6) COLUMNS(4, 3) COLUMNS(4, 1) }
     for (; i + 2 <= vecs; i += 2) { ROWS; COLUMNS(2, 8) COLUMNS(2, 4) COLUMNS(2, 1) }
@@ -399,15 +450,15 @@ INLINE void slopes(const sizes *s, REAL *g, const REAL *w, const int *code, cons
 
 #define BLOCK 32 /* steps whose rows of G are held before they go into dW */
 
-/* a: u, gy, gx_last, Z, code, slope, gu (or NULL), gx0, dW. dW has the rows [lam; gy; mu reversed] and the columns of Z,
-   and is added to. Where Z holds states only, the rows are computed again, `every` steps at a time; v - sin v needs that,
-   because its derivative does not follow from its value. */
-void backward(const sizes *s, void *const *a, const REAL *const *p) {
+/* a: u, gy, gx_last, Z, code, slope, gu (or NULL), gx0, dW, tolerance. dW has the rows [lam; gy; mu reversed] and the columns of Z,
+   and is added to. Where Z holds states only, the rows are computed again, `every` steps at a time; a nonlinearity whose
+   derivative does not follow from its value needs that. Returns whether every equilibrium was found. */
+int backward(const sizes *s, void *const *a, const REAL *const *p) {
     const REAL *u = a[0], *gy = a[1], *gx_last = a[2], *slope = a[5];
     REAL *Z = a[3], *gu = a[6], *gx0 = a[7], *dW = a[8];
     const int *code = a[4];
     direction d = backward_direction(s, p, gu != 0), f = {0};
-    if (s->every) f = forward_direction(s, p, code, slope);
+    if (s->every) f = forward_direction(s, p, code, slope, a[9]);
     long n = s->nx, q = s->nv, ny = s->ny, T = s->time, row = ROW(s), in = n + s->nu + 1;
     long segment = s->every ? s->every : T, count = T ? (T + segment - 1) / segment : 0;
     long zlane = (segment + 1) * row, grow = UP(n + ny + UP(q)), glane = (BLOCK + 1) * grow;
@@ -423,6 +474,7 @@ void backward(const sizes *s, void *const *a, const REAL *const *p) {
             REAL *z = s->every ? rows : Z + b * zlane;
             if (s->every) {
                 for (int l = 0; l < L; l++) memcpy(z + l * zlane, Z + ((b + l) * count + i) * n, n * sizeof(REAL));
+                coupling_start(f.full);
                 run(&f, L, s, acc, z, zlane, segment + 1, u + (b * T + t0) * s->nu, 0, v, segment * q, end);
             }
             while (end > 0) { /* row k of G belongs to step end - 1 - k; its a' goes into row k + 1 */
@@ -438,13 +490,15 @@ void backward(const sizes *s, void *const *a, const REAL *const *p) {
                     step(L, &d, acc, now, now + grow, glane, gu ? gu + (b * T + t) * s->nu : 0, T * s->nu, 0, 0);
                 }
                 end -= steps;
-                weights(dW, n + ny + q, row, G + (steps - 1) * grow, glane, -grow, z + end * row, zlane, L, steps, n + ny, in);
+                weights(dW, n + ny + q, row, G + (steps - 1) * grow, glane, -grow, z + end * row, zlane, L, steps, n + ny, in, d.full != 0);
                 for (int l = 0; l < L; l++) memcpy(G + l * glane, G + l * glane + steps * grow, n * sizeof(REAL));
             }
         }
         for (int l = 0; l < L; l++) memcpy(gx0 + (b + l) * n, G + l * glane, n * sizeof(REAL));
     }
-    free(d.tape); free(f.tape); free(acc); free(G); free(rows); free(v);
+    int found = !(d.full && d.full->failed) && !(f.full && f.full->failed);
+    finish(&d); finish(&f); free(acc); free(G); free(rows); free(v);
+    return found;
 }
 
 /* ---- one step at a time ------------------------------------------------------------------------------------------ */
@@ -456,24 +510,30 @@ typedef struct {
     const REAL *u;
 } stepper;
 
-/* A stepper on the caller's x, u and y: each step reads x and u, and writes y and x. */
-stepper *stepper_new(const sizes *s, const REAL *const *p, const int *code, const REAL *slope, REAL *x, const REAL *u, REAL *y) {
+/* A stepper on the caller's x, u and y: each step reads x and u, and writes y and x; 0 where no equilibrium was found, and x
+   then stays. */
+stepper *stepper_new(const sizes *s, const REAL *const *p, const int *code, const REAL *slope, REAL *x, const REAL *u, REAL *y, const REAL *tolerance) {
     stepper *it = malloc(sizeof *it);
-    direction d = forward_direction(s, p, code, slope);
+    direction d = forward_direction(s, p, code, slope, tolerance);
     REAL *acc = aligned_alloc(64, (d.vecs + 1) * BYTES), *rows = calloc(2 * ROW(s), sizeof(REAL));
     *it = (stepper){d, s->nu, acc, rows, rows + ROW(s), x, y, u};
     return it;
 }
 
-void stepper_step(stepper *it) {
+int stepper_step(stepper *it) {
     long n = it->d.na;
     for (long i = 0; i < n; i++) it->row[i] = it->x[i];
     for (long i = 0; i < it->nu; i++) it->row[n + i] = it->u[i];
     it->row[n + it->nu] = 1;
     step1(&it->d, it->acc, it->row, it->next, 0, it->y, 0, 0, 0);
+    if (it->d.full && it->d.full->failed) {
+        it->d.full->failed = 0;
+        return 0;
+    }
     for (long i = 0; i < n; i++) it->x[i] = it->next[i];
+    return 1;
 }
 
 void stepper_free(stepper *it) {
-    free(it->d.tape); free(it->acc); free(it->row); free(it);
+    finish(&it->d); free(it->acc); free(it->row); free(it);
 }
