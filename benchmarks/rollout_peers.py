@@ -109,7 +109,7 @@ def jax_scan(nx: int, nv: int, u: Tensor) -> Run:
 
 OURS: dict[str, Maker] = {"eqnets": whole, "eqnets rollout": rollout}
 PEERS: dict[str, Maker] = {"LSTM": lstm}
-if adjoint.fused.numba is not None:
+if adjoint.fused.loops() is not None:
     OURS["eqnets rollout, numba"] = numba
 if TsfastREN is not None:
     PEERS["tsfast"] = tsfast

@@ -16,7 +16,7 @@ def test_it_names_versions_and_kernels(eqnets) -> None:
 
 def test_what_is_missing_comes_with_its_remedy(monkeypatch) -> None:
     monkeypatch.setattr(build, "library", lambda double: (None, "no C compiler was found; install gcc"))
-    monkeypatch.setattr(fused, "numba", None)
+    monkeypatch.setattr(fused, "loops", lambda: None)
     monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("numba", "h5py") else "1.0")
     report = "\n".join(doctor.lines())
     assert "rollout in C, float64: no: no C compiler was found; install gcc." in report

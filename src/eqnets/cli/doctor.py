@@ -42,7 +42,7 @@ def lines() -> Iterator[str]:
     for dtype, double in (("float32", False), ("float64", True)):
         library, words = build.library(double)
         yield f"rollout in C, {dtype}: " + (f"yes ({words})" if library is not None else f"no: {words}.")
-    yield "rollout in numba: " + ("yes" if fused.numba is not None else "no; run: pip install 'eqnets[fast]'.")
+    yield "rollout in numba: " + ("yes" if fused.loops() is not None else "no; run: pip install 'eqnets[fast]'.")
     yield "rollout in torch: yes (any device, full D11, any activation)"
     yield "GPU: " + (torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use")
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import root
 from torch import Tensor
 
 from eqnets.equilibrium.maps import Map
@@ -58,7 +57,7 @@ class ScipyRoot(Solver):
             `evaluations` (batch,), which the loop adds to the steps.
         """
         del map
-        return {"evaluations": torch.zeros(len(point.z), dtype=torch.int64, device=point.z.device)}
+        return {"evaluations": np.zeros(len(point.z), dtype=np.int64)}
 
     def step(self, map: Map, point: Point, state: dict[str, Any]) -> Tensor:
         """The answers of scipy for all samples that have not converged.
@@ -71,9 +70,11 @@ class ScipyRoot(Solver):
         Returns:
             (batch, n).
         """
+        from scipy.optimize import root
+
         z = point.z.clone()
         tol = 10 * torch.finfo(z.dtype).eps if self.tol is None else self.tol
-        for i in torch.nonzero(point.residual >= 1).flatten().tolist():
+        for i in np.flatnonzero(point.residual >= 1).tolist():
             residual = _residual_of(map, point.z, i)
             with np.errstate(all="ignore"):
                 found = root(residual, point.z[i].double().cpu().numpy(), method=self.method, tol=tol)
