@@ -232,6 +232,9 @@ def _structure(u: Tensor, blocks: Sequence[Tensor]) -> tuple[bool, bool]:
         return False, True
     if D11.device.type != "cpu":
         return bool(D11.any()), not bool(torch.triu(D11).any())
+    found = native.structure(D11)
+    if found is not None:
+        return found
     array = D11.numpy()  # numpy wakes no threads for a small matrix
     coupled = bool(array.any())
     return coupled, not coupled or not bool(np.triu(array).any())

@@ -110,8 +110,18 @@ def backward(
     dW = parts[0]
     for part in parts[1:count]:
         dW += part
-    dW[nx + ny :] = dW[nx + ny :].flip(0)  # the kernel's neurons run backwards
     return gu, gx0, dW
+
+
+def structure(D11: Tensor) -> tuple[bool, bool] | None:
+    """Whether D11 (nv, nv) has an entry, and whether none lies on or above its diagonal; None without the C kernel."""
+    if D11.dtype not in (torch.float32, torch.float64) or not D11.is_contiguous():
+        return None
+    library, _ = build.library(D11.dtype == torch.float64)
+    if library is None:
+        return None
+    found = library.structure(ctypes.c_void_p(D11.data_ptr()), ctypes.c_long(len(D11)))
+    return found != _NONE, found != _FULL
 
 
 class Step:

@@ -452,7 +452,8 @@ INLINE void slopes(const sizes *s, REAL *g, const REAL *w, const int *code, cons
 
 /* a: u, gy, gx_last, Z, code, slope, gu (or NULL), gx0, dW, tolerance. dW has the rows [lam; gy; mu reversed] and the columns of Z,
    and is added to. Where Z holds states only, the rows are computed again, `every` steps at a time; a nonlinearity whose
-   derivative does not follow from its value needs that. Returns whether every equilibrium was found. */
+   derivative does not follow from its value needs that. Returns whether every equilibrium was found, and leaves the rows mu
+   of dW in the neurons' own order. */
 int backward(const sizes *s, void *const *a, const REAL *const *p) {
     const REAL *u = a[0], *gy = a[1], *gx_last = a[2], *slope = a[5];
     REAL *Z = a[3], *gu = a[6], *gx0 = a[7], *dW = a[8];
@@ -496,9 +497,27 @@ int backward(const sizes *s, void *const *a, const REAL *const *p) {
         }
         for (int l = 0; l < L; l++) memcpy(gx0 + (b + l) * n, G + l * glane, n * sizeof(REAL));
     }
+    for (long i = 0; i < q / 2; i++) {
+        REAL *low = dW + (n + ny + i) * row, *high = dW + (n + ny + q - 1 - i) * row;
+        for (long j = 0; j < row; j += VL) {
+            V held = LOAD(low + j);
+            STORE(low + j, LOAD(high + j));
+            STORE(high + j, held);
+        }
+    }
     int found = !(d.full && d.full->failed) && !(f.full && f.full->failed);
     finish(&d); finish(&f); free(acc); free(G); free(rows); free(v);
     return found;
+}
+
+/* What D11 (q, q) is. */
+int structure(const REAL *D11, long q) {
+    int below = 0, other = 0;
+    for (long i = 0; i < q; i++, D11 += q) {
+        for (long j = 0; j < i; j++) below |= D11[j] != 0;
+        for (long j = i; j < q; j++) other |= D11[j] != 0;
+    }
+    return other ? FULL : below ? ACYCLIC : NONE;
 }
 
 /* ---- one step at a time ------------------------------------------------------------------------------------------ */
