@@ -58,6 +58,7 @@ from eqnets.models import (
     LSTM,
     RNN,
     ContractingREN,
+    DissipativeREN,
     FiniteDepth,
     FixedDropout,
     FreeREN,
@@ -69,16 +70,20 @@ from eqnets.models import (
     MultiTierDEQ,
     NeuralODE,
     ODEBlock,
+    PassiveREN,
     weight_tied,
 )
 from eqnets.system import plants
+from eqnets.system.connect import feedback, parallel, series
 from eqnets.system.discretise import discretise
+from eqnets.system.interconnect import interconnect
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
 from eqnets.system.nonlinearity import Nonlinearity
 from eqnets.system.scale import fold
 from eqnets.system.simulate import linearise, simulate
 from eqnets.system.stepper import Stepper
+from eqnets.system.taps import ConvLFR
 from eqnets.system.witness import Supply, Witness
 
 if TYPE_CHECKING:
@@ -116,6 +121,7 @@ __all__ = [
     "jacobian_norm",
     "spectral_radius",
     # system
+    "ConvLFR",
     "LFR",
     "LTI",
     "Nonlinearity",
@@ -123,13 +129,18 @@ __all__ = [
     "Supply",
     "Witness",
     "discretise",
+    "feedback",
     "fold",
+    "interconnect",
     "linearise",
+    "parallel",
     "plants",
+    "series",
     "simulate",
     # models
     "ContractingREN",
     "DEQ",
+    "DissipativeREN",
     "FiniteDepth",
     "FixedDropout",
     "FreeREN",
@@ -143,6 +154,7 @@ __all__ = [
     "MultiTierDEQ",
     "NeuralODE",
     "ODEBlock",
+    "PassiveREN",
     "RNN",
     "weight_tied",
     # certification
