@@ -58,7 +58,6 @@ from eqnets.models import (
     LSTM,
     RNN,
     ContractingREN,
-    DissipativeREN,
     FiniteDepth,
     FixedDropout,
     FreeREN,
@@ -70,7 +69,6 @@ from eqnets.models import (
     MultiTierDEQ,
     NeuralODE,
     ODEBlock,
-    PassiveREN,
     weight_tied,
 )
 from eqnets.system import plants
@@ -83,7 +81,6 @@ from eqnets.system.nonlinearity import Nonlinearity
 from eqnets.system.scale import fold
 from eqnets.system.simulate import linearise, simulate
 from eqnets.system.stepper import Stepper
-from eqnets.system.taps import ConvLFR
 from eqnets.system.witness import Supply, Witness
 
 if TYPE_CHECKING:
@@ -121,7 +118,6 @@ __all__ = [
     "jacobian_norm",
     "spectral_radius",
     # system
-    "ConvLFR",
     "LFR",
     "LTI",
     "Nonlinearity",
@@ -140,7 +136,6 @@ __all__ = [
     # models
     "ContractingREN",
     "DEQ",
-    "DissipativeREN",
     "FiniteDepth",
     "FixedDropout",
     "FreeREN",
@@ -154,7 +149,6 @@ __all__ = [
     "MultiTierDEQ",
     "NeuralODE",
     "ODEBlock",
-    "PassiveREN",
     "RNN",
     "weight_tied",
     # certification
