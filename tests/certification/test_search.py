@@ -196,7 +196,7 @@ def test_trajectories_stay_inside_the_envelope_that_was_searched(activation: str
     x = 10 ** torch.linspace(-2, 2, 12, dtype=F64)[:, None] * torch.randn(12, 3, generator=g, dtype=F64)
     z = 10 ** torch.linspace(2, -2, 12, dtype=F64)[:, None] * torch.randn(12, 3, generator=g, dtype=F64)
     first = distance = torch.einsum("bi,ij,bj->b", x - z, P, x - z).sqrt()
-    for step in range(1, 25):
+    for step in range(1, 13):  # later they coincide to the last bit
         u = 3 * torch.randn(12, 1, 1, generator=g, dtype=F64)
         x, z = simulate(lfr, u, x)[1], simulate(lfr, u, z)[1]
         distance = torch.einsum("bi,ij,bj->b", x - z, P, x - z).sqrt()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import overload
 
 import numpy as np
 
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.claim import Claim, Lipschitz, Monotone, WellPosed, WithSupply
+from eqnets.certification.convolutional import ConvCertificate, certify_convolutional
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import FLOAT64, INTEGERS, prove
 from eqnets.certification.factor import best_factor, most_definite
@@ -21,14 +23,26 @@ from eqnets.certification.search import Candidate, candidates
 from eqnets.certification.semidefinite import Progress
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
+from eqnets.system.taps import ConvLFR
 from eqnets.system.witness import Supply, Witness
 
 _ARITHMETIC = {"exact": INTEGERS, "float64": FLOAT64}
 
 
+@overload
 def certify(
     claim: Claim, lfr: LFR, witness: Witness | None = None, *, proof: str = "exact", progress: Progress | None = None
-) -> Certificate:
+) -> Certificate: ...
+@overload
+def certify(claim: Claim, lfr: ConvLFR, witness: None = None) -> ConvCertificate: ...
+def certify(
+    claim: Claim,
+    lfr: LFR | ConvLFR,
+    witness: Witness | None = None,
+    *,
+    proof: str = "exact",
+    progress: Progress | None = None,
+) -> Certificate | ConvCertificate:
     """Prove a claim about an LFR.
 
     The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
@@ -38,7 +52,8 @@ def certify(
     Args:
         claim: `WellPosed()`, `Monotone(m)`, `Contracting(rate)`, `Lipschitz(gamma, u_scale, y_scale)`,
             `Dissipative(Q, S, R)` or `Passive(input_strict, output_strict)`.
-        lfr: the system, physical or normalised: the certificate speaks of this one.
+        lfr: the system, physical or normalised: the certificate speaks of this one. A `ConvLFR` is proved frequency by
+            frequency, in float64 with a rigorous rounding bound: `WellPosed()`, `Monotone(m)` or `Lipschitz(gamma)`.
         witness: P and Λ, for example `model.witness()`. Without one, they are found by formulas for linear systems,
             static networks, well-posed acyclic networks, and where the small-gain theorem is enough, and else by an
             interior point (up to 60 states).
@@ -59,6 +74,10 @@ def certify(
             f"{claim!r} is not a claim; give WellPosed(), Monotone(m), Contracting(rate), Lipschitz(gamma), "
             "Dissipative(Q, S, R) or Passive()."
         )
+    if isinstance(lfr, ConvLFR):
+        if witness is not None:
+            raise InputError("the multiplier of a convolutional network is found by certify: leave witness out.")
+        return certify_convolutional(claim, lfr)
     if not isinstance(lfr, LFR):
         raise InputError(f"certify needs an LFR, got {type(lfr).__name__}; give model.explicit() or fit.lfr.")
     if proof not in _ARITHMETIC:

@@ -74,9 +74,9 @@ def best_factor(
         return _largest_root(N.T @ scipy.linalg.cho_solve(factor, N) - t * U0 + Lu.T @ Lu)
 
     if least > 0:
-        return _golden(lambda s: least * (1 + math.exp(s)), gain, -16.0, 30.0)
+        return golden(lambda s: least * (1 + math.exp(s)), gain, -16.0, 30.0)
     spread = float(np.abs(U0).max(initial=0.0) + np.abs(N0).max(initial=0.0) ** 2) or 1.0
-    return _golden(lambda s: math.exp(s) / spread, gain, -40.0, 10.0)
+    return golden(lambda s: math.exp(s) / spread, gain, -40.0, 10.0)
 
 
 def most_definite(first: Array, second: Array) -> float | None:
@@ -98,7 +98,7 @@ def most_definite(first: Array, second: Array) -> float | None:
     first, second = (matrix / size[:, None] / size[None, :] for matrix in (first, second))
     if not len(size):
         return 1.0
-    return _golden(math.exp, lambda t: -float(np.linalg.eigvalsh(t * first + second)[0]), -30.0, 30.0).value
+    return golden(math.exp, lambda t: -float(np.linalg.eigvalsh(t * first + second)[0]), -30.0, 30.0).value
 
 
 def _largest_root(matrix: Array) -> float:
@@ -110,7 +110,7 @@ def _largest_root(matrix: Array) -> float:
     return math.sqrt(max(float(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1]), 0.0))
 
 
-def _golden(factor, gain, low: float, high: float, steps: int = 60) -> Factor:  # type: ignore[no-untyped-def]
+def golden(factor, gain, low: float, high: float, steps: int = 60) -> Factor:  # type: ignore[no-untyped-def]
     """Golden-section search of the smallest gain over s in [low, high]."""
     ratio = (math.sqrt(5) - 1) / 2
     a, b = high - ratio * (high - low), low + ratio * (high - low)

@@ -9,7 +9,7 @@ from eqnets.certification.claim import Claim, Monotone, Passive
 from eqnets.certification.enclosure import Array
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
-from eqnets.system.nonlinearity import Nonlinearity, PerNeuron
+from eqnets.system.nonlinearity import Activation, Nonlinearity, PerNeuron
 
 
 def refuse(claim: Claim, lfr: LFR) -> None:
@@ -25,13 +25,8 @@ def refuse(claim: Claim, lfr: LFR) -> None:
     parts = lfr.activation.parts if isinstance(lfr.activation, PerNeuron) else (lfr.activation,)
     for part in {part.name: part for part in parts}.values():
         _slopes_hold(part)
-    low, high = lfr.activation.slope
-    if isinstance(claim, Monotone) and lfr.nv and not (low >= 0 and high <= 1):
-        raise NotCertified(
-            f"not certified: Monotone speaks of activations with slopes in [0, 1], and {lfr.activation.name[:60]!r} "
-            f"has slopes in [{low:g}, {high:g}]. Remedy: claim WellPosed(), which takes every slope interval.",
-            block="activation",
-        )
+    if isinstance(claim, Monotone) and lfr.nv:
+        slopes_in_0_1(claim, lfr.activation)
     if (
         isinstance(claim, Passive)
         and claim.input_strict >= 0
@@ -45,6 +40,26 @@ def refuse(claim: Claim, lfr: LFR) -> None:
             "supply ⟨Δu, Δy⟩ is 0 where the storage grows. It is never strictly incrementally passive. Remedy: claim a "
             "shortage, Passive(input_strict=-ν).",
             block="input",
+        )
+
+
+def slopes_in_0_1(claim: Claim, activation: Activation) -> None:
+    """Refuse an activation with slopes outside [0, 1], for a claim that needs them inside.
+
+    Args:
+        claim: the claim.
+        activation: of the neurons.
+
+    Raises:
+        NotCertified: it has.
+    """
+    low, high = activation.slope
+    if not (low >= 0 and high <= 1):
+        raise NotCertified(
+            f"not certified: {type(claim).__name__} speaks of activations with slopes in [0, 1] here, and "
+            f"{activation.name[:60]!r} has slopes in [{low:g}, {high:g}]. Remedy: claim WellPosed() of an LFR, which "
+            "takes every slope interval.",
+            block="activation",
         )
 
 

@@ -7,6 +7,7 @@ rate that is all but 1, where the trajectories forget in a few steps. The claim 
 from __future__ import annotations
 
 import math
+from typing import overload
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from eqnets.certification import semidefinite
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.certify import certify
 from eqnets.certification.claim import Claim, Contracting, Lipschitz, Monotone
+from eqnets.certification.convolutional import ConvCertificate, tighten_convolutional
 from eqnets.certification.coordinates import Scaled
 from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
@@ -23,9 +25,11 @@ from eqnets.certification.patterns import worst_rate
 from eqnets.certification.semidefinite import Progress, proved_rate
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
+from eqnets.system.taps import ConvLFR
 from eqnets.system.witness import Witness
 
 
+@overload
 def tighten(
     claim: Claim,
     lfr: LFR,
@@ -34,13 +38,24 @@ def tighten(
     rtol: float = 1e-2,
     proof: str = "exact",
     progress: Progress | None = None,
-) -> Certificate:
+) -> Certificate: ...
+@overload
+def tighten(claim: Claim, lfr: ConvLFR, witness: None = None) -> ConvCertificate: ...
+def tighten(
+    claim: Claim,
+    lfr: LFR | ConvLFR,
+    witness: Witness | None = None,
+    *,
+    rtol: float = 1e-2,
+    proof: str = "exact",
+    progress: Progress | None = None,
+) -> Certificate | ConvCertificate:
     """Search P and Λ for the smallest provable rate or gain (largest c, largest m), and prove it.
 
     Args:
         claim: `Contracting()`, `Lipschitz(gamma, u_scale, y_scale)` or `Monotone(m)`; its own number is not looked at,
             its scales are.
-        lfr: the system.
+        lfr: the system; of a `ConvLFR`, `Monotone` and `Lipschitz` are tightened frequency by frequency.
         witness: P and Λ to begin with; they only save time.
         rtol: how close to the smallest that (★) can prove: of the time constant for a rate; a gain comes to 1e-4.
         proof: as in `certify`.
@@ -56,6 +71,8 @@ def tighten(
     """  # noqa: DOC502
     if not rtol > 0:
         raise InputError(f"rtol must be positive, got {rtol}.")
+    if isinstance(lfr, ConvLFR):
+        return tighten_convolutional(claim, lfr)
     rows, labels = Rows.of(lfr), Labels.of(lfr)
     match claim:
         case Monotone():
