@@ -58,6 +58,7 @@ from eqnets.models import (
     LSTM,
     RNN,
     ContractingREN,
+    DissipativeREN,
     FiniteDepth,
     FixedDropout,
     FreeREN,
@@ -69,6 +70,7 @@ from eqnets.models import (
     MultiTierDEQ,
     NeuralODE,
     ODEBlock,
+    PassiveREN,
     weight_tied,
 )
 from eqnets.system import plants
@@ -136,6 +138,7 @@ __all__ = [
     # models
     "ContractingREN",
     "DEQ",
+    "DissipativeREN",
     "FiniteDepth",
     "FixedDropout",
     "FreeREN",
@@ -149,6 +152,7 @@ __all__ = [
     "MultiTierDEQ",
     "NeuralODE",
     "ODEBlock",
+    "PassiveREN",
     "RNN",
     "weight_tied",
     # certification

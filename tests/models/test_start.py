@@ -9,7 +9,7 @@ import torch
 
 from eqnets.errors import InputError
 from eqnets.models import ContractingREN, LipschitzREN, shrink
-from eqnets.models.start import gain_supply
+from eqnets.models.supply import gain_supply
 from eqnets.system.lti import LTI, hinf_norm
 from eqnets.system.simulate import simulate
 

@@ -2,6 +2,7 @@
 
 from eqnets.models.black_box import BlackBox
 from eqnets.models.deq import DEQ
+from eqnets.models.dissipative import DissipativeREN, PassiveREN
 from eqnets.models.dropout import FixedDropout
 from eqnets.models.finite_depth import FiniteDepth
 from eqnets.models.free import FreeREN
@@ -23,6 +24,7 @@ __all__ = [
     "RNN",
     "BlackBox",
     "ContractingREN",
+    "DissipativeREN",
     "FiniteDepth",
     "FixedDropout",
     "FreeREN",
@@ -34,6 +36,7 @@ __all__ = [
     "MultiTierDEQ",
     "NeuralODE",
     "ODEBlock",
+    "PassiveREN",
     "shrink",
     "weight_tied",
 ]

@@ -51,9 +51,10 @@ class REN(nn.Module):
         self.nu, self.nx, self.nv, self.ny = nu, nx, nv, ny
         self.rate, self.acyclic, self.bias, self.dt = float(rate), bool(acyclic), bool(bias), float(dt)
         self.activation = _admitted(activation, nv)
+        gamma = self._gain()
         start = random_start(
-            nu, nx, nv, ny, rate=self.rate, gamma=self._gain(), activation=self.activation, dt=self.dt,
-            generator=generator,
+            nu, nx, nv, ny, rate=self.rate, gamma=gamma, activation=self.activation, dt=self.dt, generator=generator,
+            supply=self._supply() if gamma is None else None,
         )  # fmt: skip
         for name, value in self._free(start, float(eps)).items():
             if name in _EPSILONS:
@@ -64,6 +65,10 @@ class REN(nn.Module):
     def _gain(self) -> float | None:
         """The gain bound γ, or None where no gain is promised."""
         return None
+
+    def _promise(self) -> dict[str, Any]:
+        """The arguments that state the promise, beside the rate; all fit in JSON."""
+        return {}
 
     def _supply(self, device: torch.device | None = None) -> Supply | None:
         """The supply that the promise is about, float64, or None."""
@@ -117,9 +122,8 @@ class REN(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""
-        gamma = self._gain()
         return {
-            "nu": self.nu, "nx": self.nx, "nv": self.nv, "ny": self.ny, **({} if gamma is None else {"gamma": gamma}),
+            "nu": self.nu, "nx": self.nx, "nv": self.nv, "ny": self.ny, **self._promise(),
             "rate": self.rate, "activation": self.activation.name, "acyclic": self.acyclic, "bias": self.bias,
             "dt": self.dt,
         }  # fmt: skip

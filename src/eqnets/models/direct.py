@@ -60,7 +60,7 @@ def build(
             with a supply X3, Y3, Z3 (see `feedthrough`); lam (nv,) and Y2 (nv, nv) for a full D11, both absent for a
             strictly lower triangular one; biases bx, bv, by or none; the positive scalars eps, and eps3 with a supply.
         rate: ᾱ in (0, 1].
-        supply: the incremental supply to keep, float64, with Q ≺ 0; None promises contraction alone.
+        supply: the incremental supply to keep, one that `supply.admitted` admits; None promises contraction alone.
         dtype: to which the blocks are rounded.
 
     Returns:
@@ -76,7 +76,8 @@ def build(
         nx = cB2.shape[0]
         cC2, cD21 = ((D22.mT @ supply.Q + supply.S) @ CD).split([nx, CD.shape[1] - nx], dim=-1)
         G = torch.cat([cC2, cD21 - cD12.mT, cB2.mT.to(torch.float64)], dim=-1)  # (nu, 2nx + nv)
-        Z = torch.linalg.cholesky(-supply.Q).mT @ CD
+        values, vectors = torch.linalg.eigh(-supply.Q)  # Q may be singular: a Cholesky factor need not exist
+        Z = values.clamp_min(0).sqrt()[:, None] * (vectors.mT @ CD)
         S = torch.cat([S.to(torch.float64), K @ G, torch.cat([Z, Z.new_zeros(Z.shape[0], nx)], dim=-1)], dim=0)
     full = torch.cat([free["lam"][:, None], free["Y2"]], dim=1) if "lam" in free else None
     *dynamic, E, cP, Lambda = explicit(S, free["Y1"], cB2, cD12, full, free["eps"], rate, dtype)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from eqnets.errors import InputError
-from eqnets.models.feedthrough import feedthrough, free_feedthrough, normalised
+from eqnets.models.feedthrough import feedthrough, free_feedthrough
+from eqnets.models.supply import normalised
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Supply, Witness
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.models.base import REN
-from eqnets.models.start import Start, gain_supply, linear_start
+from eqnets.models.start import Start, linear_start
+from eqnets.models.supply import gain_supply
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI, hinf_norm
 from eqnets.system.nonlinearity import Activation
@@ -70,7 +71,7 @@ class ContractingREN(REN):
         Returns:
             The network.
         """
-        start, acyclic = _given(lfr, witness, acyclic, 1.0)
+        start, acyclic = given(lfr, witness, acyclic, 1.0)
         network = cls(
             lfr.nu, lfr.nx, lfr.nv, lfr.ny, rate, lfr.activation, acyclic, eps=eps, dtype=dtype, dt=start.lfr.dt or 1.0,
             generator=torch.Generator().manual_seed(0),
@@ -153,6 +154,9 @@ class LipschitzREN(REN):
     def _gain(self) -> float | None:
         return self.gamma
 
+    def _promise(self) -> dict[str, Any]:
+        return {"gamma": self.gamma}
+
     def _supply(self, device: torch.device | None = None) -> Supply | None:
         return gain_supply(self.gamma, self.nu, self.ny, device)
 
@@ -186,7 +190,7 @@ class LipschitzREN(REN):
                 f"the witness proves the gain {proved:.9g}, which is above gamma = {gamma:.9g}; ask for gamma >= "
                 f"{proved:.9g}, or bring a witness of a smaller gain."
             )
-        start, acyclic = _given(lfr, witness, acyclic, 1 / (gamma * q))
+        start, acyclic = given(lfr, witness, acyclic, 1 / (gamma * q))
         network = cls(
             lfr.nu, lfr.nx, lfr.nv, lfr.ny, gamma, rate, lfr.activation, acyclic, eps=eps, dtype=dtype,
             dt=start.lfr.dt or 1.0, generator=torch.Generator().manual_seed(0),
@@ -238,8 +242,21 @@ class LipschitzREN(REN):
         return network._adopt(start, eps)
 
 
-def _given(lfr: LFR, witness: Witness, acyclic: bool | None, scale: float) -> tuple[Start, bool]:
-    """The system and the scaled witness, float64 on the CPU, and whether to build it acyclic."""
+def given(lfr: LFR, witness: Witness, acyclic: bool | None, scale: float) -> tuple[Start, bool]:
+    """A system and a witness as a start.
+
+    Args:
+        lfr: the system.
+        witness: its P and Λ.
+        acyclic: as was asked; None decides by D11.
+        scale: a factor on P and Λ.
+
+    Returns:
+        The start, float64 on the CPU, and whether to build it acyclic.
+
+    Raises:
+        InputError: continuous time, other sizes, or a D11 that is not strictly lower triangular.
+    """
     if lfr.dt is None:
         raise InputError("this LFR is in continuous time; discretise it first: eqnets.discretise(lfr, dt, 'midpoint').")
     if witness.P.shape != (lfr.nx, lfr.nx) or witness.Lambda.shape != (lfr.nv,):
@@ -275,4 +292,4 @@ def _proved_gain(witness: Witness, lfr: LFR) -> tuple[float, float]:
     return math.sqrt(r / q), q
 
 
-__all__: list[Any] = ["EPS", "ContractingREN", "LipschitzREN"]
+__all__ = ["EPS", "ContractingREN", "LipschitzREN", "given"]

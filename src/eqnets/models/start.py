@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.models.inverse import implicit, margin
+from eqnets.models.supply import frame, gain_supply, scatter, unscatter
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI, bounded_real, hinf_norm, lyapunov
 from eqnets.system.nonlinearity import Activation
@@ -37,20 +38,14 @@ class Start:
     Lambda: Tensor
 
 
-def gain_supply(gamma: float, nu: int, ny: int, device: torch.device | None = None) -> Supply:
-    """The supply (Q, S, R) = (−I/γ, 0, γI) of the incremental gain bound ‖Δy‖ ≤ γ‖Δu‖, float64."""
-    kind = {"dtype": torch.float64, "device": device}
-    return Supply(-torch.eye(ny, **kind) / gamma, torch.zeros(nu, ny, **kind), torch.eye(nu, **kind) * gamma)
-
-
 def linear_start(
     lti: LTI, nv: int, *, rate: float, gamma: float | None, activation: Activation, generator: torch.Generator | None,
-    x_scale: Tensor | None = None, u_scale: Tensor | None = None,
+    x_scale: Tensor | None = None, u_scale: Tensor | None = None, supply: Supply | None = None,
 ) -> Start:  # fmt: skip
     """A linear system in its own coordinates, with nv neurons that listen but do not act yet.
 
     Args:
-        lti: the linear system, with ρ(A) < rate, and a gain below gamma where one is promised.
+        lti: the linear system, with ρ(A) < rate, and a gain below gamma, or the supply kept, where one is promised.
         nv: the number of neurons.
         rate: ᾱ in (0, 1].
         gamma: the gain bound, or None for contraction alone.
@@ -58,6 +53,7 @@ def linear_start(
         generator: source of randomness.
         x_scale: (nx,) typical size of each state; None: its standard deviation under white inputs of size u_scale.
         u_scale: (nu,) typical size of each input; None is 1.
+        supply: another supply than that of a gain bound; with gamma None.
 
     Returns:
         The start.
@@ -76,13 +72,26 @@ def linear_start(
     C1, D11, D12, bv = _neurons(lti.nx, nv, lti.nu, x_scale, u_scale, generator)
     listen, half = torch.cat([C1, D12], dim=1), _half_power(D11)
     faster = LTI(lti.A / rate, lti.B / rate, lti.C, lti.D, lti.dt)  # G(ᾱz): ᾱ²P − AᵀPA becomes P − AᵀPA
-    if gamma is None:
+    if gamma is None and supply is None:
         P = lyapunov(faster.A, torch.diag(x_scale**-2)) / rate**2
-    else:
-        P = _storage_for_gain(faster, gamma, half @ listen, x_scale, u_scale) / (gamma * rate**2)
-    size = float(torch.diagonal(P).log().mean().exp()) if gamma is None and lti.nx else 1.0
-    P = P / size  # contraction alone is free in the scale of (P, Λ)
-    supply = None if gamma is None else gain_supply(gamma, lti.nu, lti.ny)
+        if lti.nx:  # contraction alone is free in the scale of (P, Λ)
+            P = P / float(torch.diagonal(P).log().mean().exp())
+    else:  # neurons, states and inputs, as they will be seen from (x, u)
+        seen = torch.cat([half @ listen, torch.block_diag(torch.diag(1 / x_scale), torch.diag(1 / u_scale))])
+        if gamma is not None:
+            P = _storage_for_gain(faster, gamma, seen) / (gamma * rate**2)
+        else:
+            assert supply is not None
+            image, back = scatter(faster, supply)
+            norm = hinf_norm(image)
+            if not norm < 1:
+                raise InputError(
+                    f"the linear model does not keep the supply at the rate {rate:g}: seen as a gain (the scattering "
+                    f"transform) it is {norm:.6g}, and must stay below 1; ask for a weaker supply, or move it inside: "
+                    "eqnets.models.shrink(lti, supply=...)."
+                )
+            P = _storage_for_gain(image, 1.0, seen @ back) / rate**2
+    supply = supply if gamma is None else gain_supply(gamma, lti.nu, lti.ny)
     Lambda = _multiplier(lti, P, listen, half, rate, supply)
     lfr = LFR(
         A=lti.A, B2=lti.B, C2=lti.C, D22=lti.D, C1=C1, D11=D11, D12=D12, bv=bv, B1=torch.zeros_like(C1.mT),
@@ -93,12 +102,13 @@ def linear_start(
 
 def random_start(
     nu: int, nx: int, nv: int, ny: int, *, rate: float, gamma: float | None, activation: Activation, dt: float,
-    generator: torch.Generator | None,
+    generator: torch.Generator | None, supply: Supply | None = None,
 ) -> Start:  # fmt: skip
     """A random system with a long memory: A = ᾱ(I − 0.05 U), U uniform, states of unit size under white inputs.
 
-    With a gain bound, B2 = √s V, C2 = (γ/4) U √s, ‖U‖ = ‖V‖ = 1, s = ᾱ² − a², D22 = 0, which P = γI/8 proves. Then the
-    neurons are let in, with B1 and D21 as large as half of the margin allows.
+    With a gain bound, B2 = √s V, C2 = (γ/4) U √s, ‖U‖ = ‖V‖ = 1, s = ᾱ² − a², D22 = 0, which P = γI/8 proves; another
+    supply is seen as a gain bound (`supply`), which has the same P. Then the neurons are let in, with B1 and D21 as
+    large as half of the margin allows.
 
     Args:
         nu: number of inputs.
@@ -110,6 +120,7 @@ def random_start(
         activation: of the neurons.
         dt: the sample time in seconds.
         generator: source of randomness.
+        supply: another supply than that of a gain bound; with gamma None.
 
     Returns:
         The start.
@@ -117,6 +128,10 @@ def random_start(
     a = rate * (1 - _FORGET * (0.02 + 0.98 * _rand(nx, generator=generator)))
     V, U = _randn(nx, nu, generator=generator), _randn(ny, nx, generator=generator)
     s = rate**2 - a**2
+    unit = 1.0  # the size of ũ where u has size 1
+    if supply is not None:
+        unit = float(torch.linalg.matrix_norm(torch.linalg.inv(frame(supply).V22), 2)) if nu else 1.0
+        gamma = unit**2
     if gamma is None:
         rows = torch.linalg.vector_norm(V, dim=1, keepdim=True).clamp_min(1e-300)
         B2 = (1 - a**2).sqrt()[:, None] * V / rows
@@ -127,18 +142,22 @@ def random_start(
         C2 = gamma / 4 * U / _norm(U) * s.sqrt()
         P = torch.eye(nx, dtype=torch.float64) * gamma / 8
     lti = LTI(torch.diag(a), B2, C2, torch.zeros(ny, nu), dt)
+    if supply is not None:
+        lti = unscatter(LTI(lti.A, B2 / unit, C2 / unit, lti.D, dt), supply)
     # a gain bound leaves slow states little room (γ s/16): the neurons listen to them less
     x_scale = torch.ones_like(s) if gamma is None or nx == 0 else (s.max() / s).sqrt()
     C1, D11, D12, bv = _neurons(nx, nv, nu, x_scale, torch.ones(nu, dtype=torch.float64), generator)
-    supply = None if gamma is None else gain_supply(gamma, nu, ny)
+    if supply is None and gamma is not None:
+        supply = gain_supply(gamma, nu, ny)
     Lambda = _multiplier(lti, P, torch.cat([C1, D12], dim=1), _half_power(D11), rate, supply)
     B1 = s.sqrt()[:, None] * _randn(nx, nv, generator=generator) / math.sqrt(max(nv, 1))
     D21 = _randn(ny, nv, generator=generator) / math.sqrt(max(nv, 1))
     if gamma is not None:
         D21 = D21 * (gamma * Lambda).sqrt()
     lfr = LFR(
-        A=lti.A, B1=B1, B2=B2, C1=C1, C2=C2, D11=D11, D12=D12, D21=D21, D22=lti.D, bv=bv, activation=activation, dt=dt
-    )
+        A=lti.A, B1=B1, B2=lti.B, C1=C1, C2=lti.C, D11=D11, D12=D12, D21=D21, D22=lti.D, bv=bv, activation=activation,
+        dt=dt,
+    )  # fmt: skip
     if nv == 0:
         return Start(lfr, P, Lambda)
     silent = lfr.replace(B1=torch.zeros_like(B1), D21=torch.zeros_like(D21))
@@ -204,8 +223,8 @@ def _multiplier(lti: LTI, P: Tensor, listen: Tensor, half: Tensor, rate: float, 
     return torch.full((nv,), 0.5 / largest if largest > 0 else 1.0, dtype=torch.float64)
 
 
-def _storage_for_gain(faster: LTI, gamma: float, listen: Tensor, x_scale: Tensor, u_scale: Tensor) -> Tensor:
-    """P of the strict bounded-real inequality with room left for neurons, states and inputs.
+def _storage_for_gain(faster: LTI, gamma: float, N: Tensor) -> Tensor:
+    """P of the strict bounded-real inequality with room left for what N sees of (x, u): neurons, states, inputs.
 
     ‖[G; √μ N]‖² ≤ ‖G‖² + μ‖N‖² < γ²: the inequality of the stacked system leaves μNᵀN in that of G.
 
@@ -222,8 +241,6 @@ def _storage_for_gain(faster: LTI, gamma: float, listen: Tensor, x_scale: Tensor
             f"(by {norm - gamma:.3g}); ask for a larger gamma, or move it inside: eqnets.models.shrink(lti, gamma=...)."
         )
     nx, nu = faster.nx, faster.nu
-    weights = torch.block_diag(torch.diag(1 / x_scale), torch.diag(1 / u_scale))
-    N = torch.cat([listen, weights], dim=0)
     size = hinf_norm(LTI(faster.A, faster.B, N[:, :nx], N[:, nx:], faster.dt))
     root = math.sqrt((gamma**2 - norm**2) / 2) / size if size > 0 else 1.0
     C, D = torch.cat([faster.C, root * N[:, :nx]]), torch.cat([faster.D, root * N[:, nx:]])
