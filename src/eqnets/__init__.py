@@ -80,8 +80,11 @@ from eqnets.system.interconnect import interconnect
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
 from eqnets.system.nonlinearity import Nonlinearity
+from eqnets.system.observer import kalman, observer
+from eqnets.system.regulator import lqr, pi
 from eqnets.system.scale import fold
 from eqnets.system.simulate import linearise, simulate
+from eqnets.system.steady import operating_point, static_characteristic
 from eqnets.system.stepper import Stepper
 from eqnets.system.witness import Supply, Witness
 
@@ -130,11 +133,17 @@ __all__ = [
     "feedback",
     "fold",
     "interconnect",
+    "kalman",
     "linearise",
+    "lqr",
+    "observer",
+    "operating_point",
     "parallel",
+    "pi",
     "plants",
     "series",
     "simulate",
+    "static_characteristic",
     # models
     "ContractingREN",
     "DEQ",

@@ -1,4 +1,4 @@
-"""Linear time-invariant systems in discrete time, and the three matrix equations that certificates start from."""
+"""Linear time-invariant systems in discrete time, and the matrix equations of certificates and controllers."""
 
 from __future__ import annotations
 
@@ -119,6 +119,31 @@ def lyapunov(A: Tensor, Q: Tensor) -> Tensor:
     if radius >= 1:
         raise InputError(f"the Lyapunov equation needs a stable matrix, but its spectral radius is {radius:.6g}.")
     P = torch.from_numpy(scipy.linalg.solve_discrete_lyapunov(A.numpy().T, Q.numpy()))
+    return (P + P.T) / 2
+
+
+def riccati(A: Tensor, B: Tensor, Q: Tensor, R: Tensor) -> Tensor:
+    """The stabilising solution P of P = AᵀPA − AᵀPB (R + BᵀPB)⁻¹ BᵀPA + Q.
+
+    Args:
+        A: (nx, nx), float64.
+        B: (nx, nu).
+        Q: (nx, nx), symmetric, positive semidefinite.
+        R: (nu, nu), symmetric, positive definite.
+
+    Returns:
+        P (nx, nx), symmetric float64.
+
+    Raises:
+        InputError: there is none: a mode on or outside the unit circle is not reached by B, or not weighted by Q.
+    """
+    try:
+        P = torch.from_numpy(scipy.linalg.solve_discrete_are(A.numpy(), B.numpy(), Q.numpy(), R.numpy()))
+    except (np.linalg.LinAlgError, ValueError) as error:
+        raise InputError(
+            "the Riccati equation has no stabilising solution: a mode that does not decay by itself is not reached by "
+            f"the input, or has no weight ({error}). Give it a weight, or another input."
+        ) from error
     return (P + P.T) / 2
 
 
