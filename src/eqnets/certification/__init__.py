@@ -3,6 +3,8 @@
 from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
+from eqnets.certification.convolutional import ConvCertificate
+from eqnets.certification.error_bar import ErrorBar, error_bar
 from eqnets.certification.labels import Labels, PairGain
 from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.tighten import tighten
@@ -11,7 +13,9 @@ __all__ = [
     "Certificate",
     "Claim",
     "Contracting",
+    "ConvCertificate",
     "Dissipative",
+    "ErrorBar",
     "Labels",
     "Lipschitz",
     "LowerBound",
@@ -20,6 +24,7 @@ __all__ = [
     "Passive",
     "WellPosed",
     "certify",
+    "error_bar",
     "lower_bound",
     "tighten",
     "verify",
