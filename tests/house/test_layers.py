@@ -30,6 +30,7 @@ SCIPY_DOORS = {
 # A function-level import hides a dependency. Each exception has its reason here.
 LOCAL_IMPORTS: dict[str, str] = {
     "cli/__init__.py": "the command says in one sentence which extra is missing, before typer is imported",
+    "cli/sweep.py": "Ray takes seconds to import and is needed by one verb; its absence is a worded error",
     "equilibrium/scipy.py": "scipy.optimize takes a quarter of the time of `import eqnets`, and one solver needs it",
     "system/kernels/fused.py": "numba takes a sixth of that time, and is needed only where no C compiler is found",
     "identification/fit.py": "Fit.save writes what files reads back as a Fit; arrays need no reader, files do",

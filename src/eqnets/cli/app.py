@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import eqnets
-from eqnets.cli import bench, certify, check, demo, doctor, export, fit, report, test, verify
+from eqnets.cli import bench, certify, check, demo, doctor, export, fit, report, sweep, test, verify
 from eqnets.errors import CertificateError, EqnetsError, InputError, NotCertified
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("sweep")(sweep.sweep)
 
 
 def _version(wanted: bool) -> None:

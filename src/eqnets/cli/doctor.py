@@ -15,6 +15,7 @@ from eqnets.system.kernels import build, fused
 _CORE = ("torch", "numpy", "scipy")
 _EXTRAS = {
     "fast": ("numba",),
+    "sweep": ("ray",),
     "identify": ("h5py", "safetensors", "plotly", "jinja2", "typer", "tqdm"),
 }
 
