@@ -58,12 +58,12 @@ def read(lfr: LFR, w: Tensor, u: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind, activation", [("monotone", "tanh"), ("monotone", "softplus"), ("lipschitz", "tanh")])
 def test_no_error_is_above_its_bar(kind: str, activation: str, dtype: torch.dtype) -> None:
     worst = 0.0
-    for seed in range(3):
+    for seed in range(2):
         lfr = static(kind, seed, activation).to(dtype).to(F64)  # the weights that are deployed
         bar = error_bar(lfr)
         u = 3 * torch.randn(200, 5, generator=torch.Generator().manual_seed(seed), dtype=F64).to(dtype).to(F64)
         exact = equilibria(lfr, u)
-        for steps in (0, 3, 30, 300, 3000):
+        for steps in (0, 3, 30, 300, 1000):
             w = stopped(lfr, u, steps, dtype)
             error = (read(lfr, w, u) - read(lfr, exact, u)).norm(dim=1)
             ratio = error / (bar(w, u) + 1e-12)  # what Newton's method itself leaves
