@@ -10,8 +10,10 @@ NeurIPS 2020, theorem 2; the division-free prox of J is ours.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from eqnets.equilibrium.factored import Factored
@@ -43,7 +45,12 @@ class Diagonal:
 
     def __init__(self, J: Tensor) -> None:
         self.J = J
-        self._kept: tuple[float, Tensor] | None = None
+        self._kept: tuple[tuple[float, bool], Tensor] | None = None
+
+    @cached_property
+    def complement(self) -> Tensor:
+        """1 − J."""
+        return 1 - self.J
 
     def value(self, v: Tensor) -> Tensor:
         """J v."""
@@ -56,9 +63,22 @@ class Diagonal:
 
     def prox(self, x: Tensor, alpha: float) -> Tensor:
         """J x/(J + α(1 − J)), without a division by J."""
-        if self._kept is None or self._kept[0] != alpha:
-            self._kept = alpha, self.J / (self.J + alpha * (1 - self.J))
-        return self._kept[1] * x
+        return self._factor(alpha, reflected=False) * x
+
+    def reflect(self, x: Tensor, alpha: float) -> Tensor:
+        """2 prox(x) − x, by one factor too."""
+        return self._factor(alpha, reflected=True) * x
+
+    def _factor(self, alpha: float, reflected: bool) -> Tensor:
+        key = alpha, reflected
+        if self._kept is None or self._kept[0] != key:
+            factor = self.J / torch.add(self.J, self.complement, alpha=alpha)
+            self._kept = key, 2 * factor - 1 if reflected else factor
+        return self._kept[1]
+
+    def take(self, rows: Tensor) -> Diagonal:
+        """The same for some of the samples."""
+        return Diagonal(self.J.index_select(0, rows))
 
 
 class Inclusion(Map):
@@ -83,10 +103,15 @@ class Inclusion(Map):
         self.known: tuple[Tensor, Tensor] | None = None
 
     def argument(self, s: Tensor) -> Tensor:
-        """The argument W s + b of σ; the last one is remembered."""
+        """The argument W s + b of σ; the last one is remembered, and the first one costs no product where s is zero."""
         if self._argument is None or self._argument[0] is not s:
-            self._argument = s, self.product(s) + self.bias
+            cold = self._argument is None and not bool(s.any())
+            self._argument = s, self.bias if cold else self.product(s) + self.bias
         return self._argument[1]
+
+    def reflect(self, u: Tensor, alpha: float) -> Tensor:
+        """The reflection 2 prox(u) − u."""
+        return torch.lerp(u, self.sigma.prox(u, alpha), 2.0)
 
     def __call__(self, z: Tensor) -> Tensor:
         """The value σ(W z + b), from `known` where a splitting left it."""
@@ -127,7 +152,7 @@ class Inclusion(Map):
 
     def take(self, rows: Tensor) -> Inclusion:
         """The same inclusion for some of the samples."""
-        return Inclusion(self.factored, self.sigma, self.bias[rows], self.transposed)
+        return Inclusion(self.factored, self.sigma, self.bias.index_select(0, rows), self.transposed)
 
     def slope(self, z: Tensor) -> Diagonal:
         """J = diag σ'(W z + b) at a solution z."""
@@ -143,6 +168,8 @@ class Tangent(Inclusion):
         t: (batch, n).
     """
 
+    sigma: Diagonal
+
     def __init__(self, factored: Factored, sigma: Diagonal, t: Tensor) -> None:
         super().__init__(factored, sigma, factored.operator.apply(t))
         self.t = t
@@ -150,6 +177,10 @@ class Tangent(Inclusion):
     def evaluate(self, z: Tensor) -> Tensor:
         """J W w + t."""
         return self.sigma.value(self.product(z)) + self.t
+
+    def reflect(self, u: Tensor, alpha: float) -> Tensor:
+        """The reflection 2 prox(u) − u."""
+        return self.sigma.reflect(u, alpha)
 
     def enter(self, z: Tensor) -> Tensor:
         """The inner variable s = w − t."""
@@ -163,7 +194,7 @@ class Tangent(Inclusion):
 
     def take(self, rows: Tensor) -> Tangent:
         """The same equation for some of the samples."""
-        return Tangent(self.factored, Diagonal(self.sigma.derivative(self.t)[rows]), self.t[rows])
+        return Tangent(self.factored, self.sigma.take(rows), self.t.index_select(0, rows))
 
 
 class Cotangent(Inclusion):
@@ -175,23 +206,32 @@ class Cotangent(Inclusion):
         g: (batch, n).
     """
 
+    sigma: Diagonal
+
     def __init__(self, factored: Factored, sigma: Diagonal, g: Tensor) -> None:
         super().__init__(factored, sigma, g, transposed=True)
+        self._entered: tuple[Tensor, Tensor] | None = None
 
     def evaluate(self, z: Tensor) -> Tensor:
         """Wᵀ J y + g."""
-        return self.argument(self.sigma.value(z))
+        return self.argument(self.enter(z))
+
+    def reflect(self, u: Tensor, alpha: float) -> Tensor:
+        """The reflection 2 prox(u) − u."""
+        return self.sigma.reflect(u, alpha)
 
     def enter(self, z: Tensor) -> Tensor:
-        """The inner variable s = J y."""
-        return self.sigma.value(z)
+        """The inner variable s = J y; the last one is remembered."""
+        if self._entered is None or self._entered[0] is not z:
+            self._entered = z, self.sigma.value(z)
+        return self._entered[1]
 
     def show(self, s: Tensor, v: Tensor) -> Tensor:
-        """The pair with the value y = Wᵀs + g, and the residual of s."""
-        y = v - (self.sigma.value(v) - s)
+        """The pair with the value v = Wᵀs + g, and the residual of s: y = s + (1 − J) v."""
+        y = torch.addcmul(s, self.sigma.complement, v)
         self.known = y, v
         return y
 
     def take(self, rows: Tensor) -> Cotangent:
         """The same equation for some of the samples."""
-        return Cotangent(self.factored, Diagonal(self.sigma.derivative(self.bias)[rows]), self.bias[rows])
+        return Cotangent(self.factored, self.sigma.take(rows), self.bias.index_select(0, rows))

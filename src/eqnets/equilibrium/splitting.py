@@ -130,12 +130,14 @@ class PeacemanRachford(Splitting):
         del point
         assert isinstance(map, Inclusion)
         alpha, u = state["alpha"], state["u"]
-        s = map.sigma.prox(u, alpha)
-        r = torch.lerp(u, s, 2.0)  # one pass over memory each
-        h = map.resolvent(alpha)(torch.add(r, map.bias, alpha=alpha))
-        reflected = torch.lerp(r, h, 2.0)
+        r = map.reflect(u, alpha)
+        shifted = torch.add(r, map.bias, alpha=alpha)
+        h = map.resolvent(alpha)(shifted)
+        # without a graph the results go where the operands stood: fresh memory costs more than the sum itself
+        spare = (None, None) if torch.is_grad_enabled() else (shifted, r)
+        reflected = torch.lerp(r, h, 2.0, out=spare[0])
         state["u"] = torch.lerp(u, reflected, 0.5) if self.averaged else reflected
-        return map.show(h, torch.lerp(r, h, 1 + 1 / alpha))
+        return map.show(h, torch.lerp(r, h, 1 + 1 / alpha, out=spare[1]))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Masked:
         if self.inside.device != t.device:
             self.inside = self.inside.to(t.device)
         if not torch.is_grad_enabled() and t is not source:  # fresh, and held by no graph: saves a copy
-            return t.masked_fill_(~self.inside, 0)
+            return t.mul_(self.inside)
         return torch.where(self.inside, t, torch.zeros((), dtype=t.dtype, device=t.device))
 
     def value(self, v: Tensor) -> Tensor:

@@ -85,11 +85,11 @@ class CircularConv:
 
     def apply(self, z: Tensor) -> Tensor:
         """W z for every row of z (…, columns)."""
-        return self._product(self.spectrum, z, self.phase_in, self.phase_out)
+        return self._product(z, self.spectrum.mT, self.phase_in, self.phase_out)
 
     def adjoint(self, z: Tensor) -> Tensor:
         """Wᵀ z for every row of z (…, rows)."""
-        return self._product(self.spectrum.mH, z, self.phase_out, self.phase_in)
+        return self._product(z, self.spectrum.conj(), self.phase_out, self.phase_in)
 
     def resolvent(self, alpha: float) -> CircularConv:
         """V = ((1 + α)I − αW)⁻¹, frequency by frequency, for α > 0."""
@@ -107,11 +107,15 @@ class CircularConv:
     def _identity(self) -> Tensor:
         return torch.eye(self.spectrum.shape[-1], dtype=self.spectrum.dtype, device=self.spectrum.device)
 
-    def _product(self, blocks: Tensor, z: Tensor, phase_in: int, phase_out: int) -> Tensor:
+    def _product(self, z: Tensor, blocks: Tensor, phase_in: int, phase_out: int) -> Tensor:
+        """Rows of channels times blocks (h, w//2 + 1, in, out); a plain transpose brings the frequencies first."""
         h, w = self.grid
-        image = z.reshape(-1, blocks.shape[3] // phase_in**2, phase_in * h, phase_in * w)
+        inner, outer = blocks.shape[2:]
+        image = z.reshape(-1, inner // phase_in**2, phase_in * h, phase_in * w)
         image = pixel_unshuffle(image, phase_in) if phase_in > 1 else image
-        out = blocks @ torch.fft.rfft2(image).permute(2, 3, 1, 0)
-        image = torch.fft.irfft2(out.permute(3, 2, 0, 1), s=(h, w))
+        count = len(image)
+        signal = torch.fft.rfft2(image).reshape(count * inner, -1).mT.reshape(-1, count, inner)
+        out = torch.bmm(signal, blocks.reshape(-1, inner, outer)).reshape(h, -1, count, outer)
+        image = torch.fft.irfft2(out.permute(2, 3, 0, 1), s=(h, w))
         image = pixel_shuffle(image, phase_out) if phase_out > 1 else image
         return image.reshape(*z.shape[:-1], -1)
