@@ -1,13 +1,14 @@
 # %% [markdown]
 # # Train one network with several processes
 #
-# A recurrent equilibrium network is an ordinary module, so that DistributedDataParallel and torchrun work as they do for
-# any other: every process rolls out its share of the records, gradients are averaged, and the parameters stay the same
-# everywhere. The promise does not depend on the gradients at all; the first process proves it at the end.
+# A recurrent equilibrium network is an ordinary module, so that DistributedDataParallel and torchrun work as they do
+# for any other: every process rolls out its share of the records, gradients are averaged, and the parameters stay the
+# same everywhere. The promise does not depend on the gradients at all; the first process proves it at the end.
 #
 #     torchrun --nproc-per-node 2 examples/ren_torchrun.py [--steps N] [-o FOLDER]
 #
-# Started with plain `python`, the same script is one process with all records, and ends at the same numbers to rounding.
+# Started with plain `python`, the same script is one process with all records, and ends at the same numbers, to
+# rounding.
 
 # %%
 from __future__ import annotations
