@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from eqnets.equilibrium.secant import Secant, combine, dots
+from eqnets.equilibrium.secant import Memory, Secant, combine, dots, solved
 from eqnets.equilibrium.solver import Point, check_number
 
 RIDGE = {torch.float32: 1e-7, torch.float64: 1e-14}  # about eps: below it the Gram matrix holds rounding error
@@ -18,14 +17,14 @@ RIDGE = {torch.float32: 1e-7, torch.float64: 1e-14}  # about eps: below it the G
 class Anderson(Secant):
     """z⁺ = f(z) − ΔF γ − (1 − damping)(r − ΔR γ), where γ minimises ‖r − ΔR γ‖² and r = f(z) − z.
 
-    The Gram matrix ΔRᵀΔR is updated by one row a step, scaled to a unit diagonal, and gets a ridge relative to it, so
-    that the iterates do not depend on the units of z. Source: Walker & Ni, SIAM J. Numer. Anal. 49 (2011), eq. 2.2.
+    The Gram matrix ΔRᵀΔR is updated by one row a step, and gets a ridge relative to its diagonal, so that the iterates
+    do not depend on the units of z. Source: Walker & Ni, SIAM J. Numer. Anal. 49 (2011), eq. 2.2.
 
     Args:
         memory: how many differences are kept.
         safeguard: the growth of the residual that is still accepted.
         damping: in (0, 1]; 0.5 helps where f is only nonexpansive.
-        ridge: relative to the unit diagonal; None: 1e-7 in float32, 1e-14 in float64.
+        ridge: relative to the diagonal; None: 1e-7 in float32, 1e-14 in float64.
 
     Raises:
         InputError: an option out of range.
@@ -34,26 +33,23 @@ class Anderson(Secant):
     damping: float = 1.0
     ridge: float | None = None
 
-    small: ClassVar[tuple[str, ...]] = ("gram",)
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number(self, "damping", 0.0, 1.0, open_low=True)
         if self.ridge is not None:
             check_number(self, "ridge", 0.0, 1.0)
 
-    def mix(self, point: Point, state: dict[str, Any], slot: int) -> Tensor:
+    def mix(self, point: Point, memory: Memory) -> Tensor:
         """The accelerated iterate.
 
         Args:
             point: the last good iterate.
-            state: the memory.
-            slot: which row is the newest.
+            memory: ΔR, ΔF and the Gram matrix.
 
         Returns:
             (batch, n).
         """
-        dR, dF, gram = state["left"], state["right"], state["gram"]
+        dR, dF, gram, slot, _ = memory
         row = dots(dR, dR[:, slot])
         gram[:, slot, :] = row
         gram[:, :, slot] = row
@@ -62,21 +58,17 @@ class Anderson(Secant):
         return z if self.damping == 1.0 else z - (1.0 - self.damping) * combine(point.r, gamma, dR)
 
     def weights(self, gram: Tensor, right: Tensor) -> Tensor:
-        """γ = (ΔRᵀΔR + ridge)⁻¹ ΔRᵀr in the scaled variables; zero for a sample whose matrix has no factor.
+        """γ = (ΔRᵀΔR + ridge)⁻¹ ΔRᵀr; zero for a sample whose matrix has no factor.
 
         Args:
-            gram: (batch, memory, memory).
-            right: (batch, memory), ΔRᵀr.
+            gram: (batch, used, used).
+            right: (batch, used), ΔRᵀr.
 
         Returns:
-            (batch, memory).
+            (batch, used).
         """
-        diagonal = gram.diagonal(dim1=1, dim2=2)
-        used = diagonal > 0
-        scale = torch.where(used, diagonal, 1.0).rsqrt() * used
         ridge = RIDGE[gram.dtype] if self.ridge is None else self.ridge
-        scaled = gram * (scale[:, :, None] * scale[:, None, :])
-        scaled = scaled + torch.diag_embed(torch.where(used, ridge, 1.0).to(gram.dtype))
-        factor, info = torch.linalg.cholesky_ex(scaled)
-        gamma = torch.cholesky_solve((right * scale)[:, :, None], factor)[:, :, 0] * scale
-        return torch.where(((info == 0) & gamma.isfinite().all(1))[:, None], gamma, 0.0)
+        raised = gram.clone()
+        raised.diagonal(dim1=1, dim2=2).mul_(1.0 + ridge)
+        factor, info = torch.linalg.cholesky_ex(raised)
+        return solved(torch.cholesky_solve(right[:, :, None], factor)[:, :, 0], info)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from eqnets.equilibrium.anderson import Anderson
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.newton import Newton
 from eqnets.equilibrium.newton_krylov import NewtonKrylov
+from eqnets.equilibrium.secant import mask
 from eqnets.equilibrium.solver import Point, Solver, check_count
 
 LOOK = 4  # steps between two looks at the rate, which is that of the last half of them
@@ -86,28 +89,32 @@ class Auto(Solver):
         Returns:
             (batch, n).
         """
-        anderson = Anderson(memory=self.memory)
         state["steps"] += 1
         look = state["steps"] % LOOK
         if look == LOOK // 2:
             state["seen"] = point.residual
         elif look == 0:
-            self._look(map, point, state, anderson)
+            self._look(map, point, state)
         if state["slow"] is None:
             return point.fz
-        z = anderson.step(map, point, state)
-        return z if state["all"] else torch.where(state["slow"][:, None], z, point.fz)
+        z = self._anderson.step(map, point, state)
+        return z if state["all"] else torch.where(mask(state["slow"], z)[:, None], z, point.fz)
 
-    def _look(self, map: Map, point: Point, state: dict[str, Any], anderson: Anderson) -> None:
+    @cached_property
+    def _anderson(self) -> Anderson:
+        return Anderson(memory=self.memory)
+
+    def _look(self, map: Map, point: Point, state: dict[str, Any]) -> None:
         """Who would need more than `patient` further Picard steps, judged by the last ones."""
-        level = point.residual.log()  # the goal is 0
-        per_step = (state["seen"].log() - level) / (LOOK - LOOK // 2)
+        with np.errstate(divide="ignore", invalid="ignore"):  # residuals of 0 and ∞
+            level = np.log(point.residual)  # the goal is 0
+            per_step = (np.log(state["seen"]) - level) / (LOOK - LOOK // 2)
         slow = ~(level <= per_step * self.patient) & (level >= 0)
         if state["slow"] is not None:
-            anderson.forget(slow & ~state["slow"], state)
-            slow = slow | state["slow"]
-        elif bool(slow.any()):
-            state.update(anderson.start(map, point))
+            self._anderson.forget(slow & ~state["slow"], state)
+            slow |= state["slow"]
+        elif slow.any():
+            state.update(self._anderson.start(map, point))
         else:
             return
         state.update({"slow": slow, "all": bool(slow.all())})

@@ -1,10 +1,14 @@
-"""The one loop: it owns the tolerance, stopping, masks, statistics, compaction and the best finite iterate."""
+"""The one loop: it owns the tolerance, stopping, masks, statistics, compaction and the best finite iterate.
+
+States are tensors. What is known of a sample besides is a few numbers, and they live on the host, as arrays, where an
+operation costs a tenth of one on a tensor; the residuals come there once a step: the only wait for the device.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +17,7 @@ from eqnets.equilibrium.solution import Status
 from eqnets.equilibrium.solver import Point, Solver
 from eqnets.equilibrium.tolerance import Tolerance
 
-COMPACT_AT = 0.8  # drop finished samples once at most this share of the working batch is unfinished
+COMPACT_AT = 0.75  # drop finished samples when, with the next evaluation, they have cost this share of one
 GROWTH = 100.0  # |f(z) − z| grew by this factor: the sample diverges rather than stalls
 
 
@@ -40,139 +44,166 @@ def solve(map: Map, z0: Tensor, solver: Solver, tol: Tolerance, max_steps: int, 
     Returns:
         Per sample f(z_best) and its statistics; z0 for a sample that never was finite.
     """
-    size = z0.shape[0]
-    unfinished = torch.full((size,), int(Status.MAX_STEPS), device=z0.device)
-    result = Result(z0, unfinished, z0.new_full((size,), math.inf), torch.zeros_like(unfinished))
-    for number, stage in enumerate(solver.stages(z0.shape[1])):
-        if number == 0:
-            result = _stage(map, stage, tol, max_steps, result, None, first)
-            continue
-        todo = (result.status != int(Status.CONVERGED)) & (result.steps < max_steps) & result.residual.isfinite()
-        if not bool(todo.any()):
+    records = _Records(z0)
+    todo = np.ones(z0.shape[0], dtype=bool)
+    for stage in solver.stages(z0.shape[1]):
+        _run(_Work(map, tol, max_steps, records, todo), stage, first)
+        first = None
+        todo = (records.status != Status.CONVERGED) & (records.steps < max_steps) & np.isfinite(records.residual)
+        if not todo.any():
             break
-        result = _stage(map, stage, tol, max_steps, result, todo, None)
-    return result
+    return records.result()
 
 
-def _stage(
-    map: Map, solver: Solver, tol: Tolerance, max_steps: int, start: Result, todo: Tensor | None, first: Tensor | None
-) -> Result:
-    """Run one solver on the samples `todo` (None: all) from start.value; the others keep what they have."""
-    work = _Work(map, tol, max_steps, start, todo)
-    if todo is not None:
-        work.compact()
+def _run(work: _Work, solver: Solver, first: Tensor | None) -> None:
+    """Run one solver until every sample of the working batch has ended."""
     fz = work.map(work.z) if first is None else first
     state: dict[str, Any] = {}
     while True:
         point = work.look(fz, solver, state)
         if point is None:
-            return work.result()
+            return
         kept = work.compact()
         if kept is not None:
-            point = Point(*(t.index_select(0, kept) for t in point))
-            state = {name: t.index_select(0, kept) if isinstance(t, Tensor) else t for name, t in state.items()}
+            point = Point(*(_take(part, kept) for part in point))
+            state = {name: _take(part, kept) for name, part in state.items()}
         if work.k == 1:
             state = solver.start(work.map, point)
         work.z = solver.step(work.map, point, state)
         fz = work.map(work.z)
 
 
-class _Work:
-    """The working batch of a stage: the samples still carried, and their records."""
+class _Records:
+    """What is known of every sample, written when it ends."""
 
-    def __init__(self, map: Map, tol: Tolerance, max_steps: int, start: Result, todo: Tensor | None) -> None:
-        self.map, self.tol, self.max_steps, self.full = map, tol, max_steps, start
-        self.rows: Tensor | None = None  # which samples of the full batch are carried; None: all
-        self.z, self.status, self.best, self.steps = start.value, start.status, start.residual, start.steps
-        self.value = start.value
-        self.spent = None if todo is None else start.steps  # evaluations made by earlier stages
-        self.active = torch.ones_like(start.status, dtype=torch.bool) if todo is None else todo
-        self.size = self.active.numel()  # samples carried
-        self.count = self.size if todo is None else int(todo.sum())  # and of them, unfinished
-        self.mark = start.residual  # the best residual when progress was last checked
-        self.bad: Tensor | None = None  # whose last evaluation was not finite
-        self.growth = torch.zeros_like(start.residual)  # |f(z) − z| at the first evaluation
+    def __init__(self, z0: Tensor) -> None:
+        batch = z0.shape[0]
+        self.value = z0
+        self.mine = False  # whether nobody else sees `value`, so that it may be written to
+        self.status = np.full(batch, int(Status.MAX_STEPS))
+        self.residual = np.full(batch, np.inf)
+        self.steps = np.zeros(batch, dtype=np.int64)
+
+    def keep(self, rows: np.ndarray, value: Tensor, where: np.ndarray) -> None:
+        """The values of the samples `rows` are the rows `where` of a working batch."""
+        if len(rows) == len(self.value):
+            self.value = value
+            return
+        part, index = _take(value, where), _index(rows, value)
+        self.value = self.value.index_copy_(0, index, part) if self.mine else self.value.index_copy(0, index, part)
+        self.mine = True
+
+    def result(self) -> Result:
+        """The records as tensors."""
+        status, residual, steps = (torch.from_numpy(a) for a in (self.status, self.residual, self.steps))
+        device = self.value.device
+        return Result(self.value, status.to(device), residual.to(device, self.value.dtype), steps.to(device))
+
+
+class _Work:
+    """The working batch of a stage: the samples still carried, and the best that is known of them."""
+
+    def __init__(self, map: Map, tol: Tolerance, max_steps: int, records: _Records, todo: np.ndarray) -> None:
+        self.map, self.tol, self.records = map, tol, records
+        records.mine = False  # from now on it is the start
+        self.rows = np.arange(len(todo))  # which samples of the full batch are carried
+        self.active, self.count = todo, int(np.count_nonzero(todo))  # and which of them are unfinished
+        self.value, self.best = records.value, records.residual.copy()
+        self.mark = self.best  # the best residual when progress was last checked
+        self.growth = np.zeros_like(self.best)  # |f(z) − z| at the first evaluation
+        self.left = max_steps - records.steps  # evaluations that a sample may still make
+        self.soonest = int(self.left[todo].min())  # when the first one has made them all
+        self.bad: np.ndarray | None = None  # whose last evaluation was not finite
+        self.waste = 0.0 if self.count == len(todo) else COMPACT_AT  # evaluations made for finished samples
         self.k = 0
+        self.compact()
+        self.z = self.value
 
     def look(self, fz: Tensor, solver: Solver, state: dict[str, Any]) -> Point | None:
         """Judge an evaluation; None when no sample is left to work on."""
         self.k += 1
         r = fz - self.z
         residual = self.tol.residual(fz.detach(), r.detach())
-        better = residual < self.best if self.count == self.size else (residual < self.best) & self.active
-        done = better & (residual < 1)
-        n_better, n_done = torch.stack((better.sum(), done.sum())).tolist()  # the only wait for the device in a step
-        if n_better == self.size:
+        better = residual < self.best
+        if self.count < len(better):
+            better &= self.active
+        done = better & (residual < 1.0)
+        n_better, before = np.count_nonzero(better), self.count
+        if n_better == self.count:  # the finished ones have been written down
             self.value, self.best = fz, residual
         elif n_better:
-            self.value = _replace(self.value, fz, better, n_better)
-            self.best = torch.where(better, residual, self.best)
-        if n_done:
+            self.value, self.best = _replace(self.value, fz, better), np.where(better, residual, self.best)
+        if np.count_nonzero(done):
             self._end(done, Status.CONVERGED, state)
-        if n_better < self.count + n_done or self.bad is not None:
+        if n_better < before or self.bad is not None:
             self._nonfinite(residual, state)
         if self.k == 1:
-            self.mark, self.growth = self.best, torch.linalg.vector_norm(r.detach(), dim=1)
+            self.mark, self.growth = self.best, _sizes(r)
         elif self.count and (self.k % solver.patience == 0 or solver.one_shot):
             stalled = self.active & (self.best > solver.progress * self.mark)
             self._give_up(stalled if not solver.one_shot else self.active, Status.STALLED, r, state)
             self.mark = self.best
-        spent_all = self.k >= self.max_steps if self.spent is None else (self.spent + self.k >= self.max_steps)
-        if self.count and spent_all is not False:
-            out = self.active if spent_all is True else self.active & spent_all
-            self._give_up(out, Status.MAX_STEPS, r, state)
+        if self.count and self.k >= self.soonest:
+            self._give_up(self.active & (self.left <= self.k), Status.MAX_STEPS, r, state)
         return Point(self.z, fz, r, residual) if self.count else None
 
-    def _end(self, which: Tensor, status: Status | Tensor, state: dict[str, Any]) -> None:
-        total = self.k if self.spent is None else self.spent + self.k
+    def _end(self, which: np.ndarray, status: int | np.ndarray, state: dict[str, Any]) -> None:
+        """Write down the samples `which` of the working batch."""
+        where = np.flatnonzero(which)
+        rows = self.rows[where]
+        self.records.status[rows] = status if isinstance(status, int) else status[where]
+        self.records.residual[rows] = self.best[where]
+        self.records.steps[rows] += self.k
         if "evaluations" in state:  # those that the solver made by itself
-            total = total + state["evaluations"]
-        self.status = torch.where(which, torch.as_tensor(status, device=which.device), self.status)
-        self.steps = torch.where(which, total, self.steps)
+            self.records.steps[rows] += state["evaluations"][where]
+        self.records.keep(rows, self.value, where)
         self.active = self.active & ~which
-        self.count = int(self.active.sum())
+        self.count -= len(where)
 
-    def _nonfinite(self, residual: Tensor, state: dict[str, Any]) -> None:
+    def _nonfinite(self, residual: np.ndarray, state: dict[str, Any]) -> None:
         """End the samples without a finite value twice in a row: a solver has one chance to step back."""
-        now = self.active & ~residual.isfinite()
+        now = self.active & ~np.isfinite(residual)
         twice = now if self.k == 1 else None if self.bad is None else now & self.bad
-        self.bad = now if bool(now.any()) else None
-        if twice is not None and bool(twice.any()):
+        self.bad = now if now.any() else None
+        if twice is not None and twice.any():
             self._end(twice, Status.NONFINITE, state)
 
-    def _give_up(self, which: Tensor, status: Status, r: Tensor, state: dict[str, Any]) -> None:
-        if not bool(which.any()):
-            return
-        grown = torch.linalg.vector_norm(r.detach(), dim=1) > GROWTH * self.growth
-        code = torch.where(grown, int(Status.DIVERGED), int(status))
-        self._end(which, code, state)
+    def _give_up(self, which: np.ndarray, status: Status, r: Tensor, state: dict[str, Any]) -> None:
+        if which.any():
+            grown = _sizes(r) > GROWTH * self.growth
+            self._end(which, np.where(grown, int(Status.DIVERGED), int(status)), state)
 
-    def compact(self) -> Tensor | None:
+    def compact(self) -> np.ndarray | None:
         """Drop finished samples from the working batch if that pays; returns the kept rows, or None."""
-        if not self.map.can_take or self.count > COMPACT_AT * self.size:
+        self.waste += 1.0 - self.count / len(self.rows)
+        if self.waste < COMPACT_AT or not self.map.can_take:
             return None
-        kept = self.active.nonzero().flatten()
-        self.size = kept.numel()
-        self.full = self.result()
-        self.rows = kept if self.rows is None else self.rows.index_select(0, kept)
-        self.map = self.map.take(kept)
-        names = ("z", "value", "best", "status", "steps", "active", "mark", "growth", "bad", "spent")
-        for name in names:
-            held = getattr(self, name)
-            setattr(self, name, None if held is None else held.index_select(0, kept))
+        self.waste = 0.0
+        kept = np.flatnonzero(self.active)
+        self.map = self.map.take(_index(kept, self.value))
+        for name in ("rows", "active", "value", "best", "mark", "growth", "left", "bad"):
+            setattr(self, name, _take(getattr(self, name), kept))
         return kept
 
-    def result(self) -> Result:
-        """The records of the full batch."""
-        mine = Result(self.value, self.status, self.best, self.steps)
-        if self.rows is None:
-            return mine
-        return Result(*(whole.index_copy(0, self.rows, part) for whole, part in zip(self.full, mine, strict=True)))
+
+def _index(rows: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(rows).to(like.device)
 
 
-def _replace(old: Tensor, new: Tensor, which: Tensor, count: int) -> Tensor:
-    """The `count` rows `which` of new, the others of old; copies the fewer ones, in half the time of torch.where."""
-    if 2 * count > len(which):
+def _take(part: Any, rows: np.ndarray) -> Any:
+    """Some rows of whatever has the batch first; anything else as it is."""
+    if isinstance(part, Tensor):
+        return part.index_select(0, _index(rows, part))
+    return part[rows] if isinstance(part, np.ndarray) else part
+
+
+def _sizes(r: Tensor) -> np.ndarray:
+    return torch.linalg.vector_norm(r.detach(), dim=1).numpy(force=True)
+
+
+def _replace(old: Tensor, new: Tensor, which: np.ndarray) -> Tensor:
+    """The rows `which` of new, the others of old; copies the fewer ones, in half the time of torch.where."""
+    if 2 * np.count_nonzero(which) > len(which):
         old, new, which = new, old, ~which
-    rows = which.nonzero().flatten()
-    return old.index_copy(0, rows, new.index_select(0, rows))
+    rows = np.flatnonzero(which)
+    return old.index_copy(0, _index(rows, old), _take(new, rows))

@@ -72,7 +72,8 @@ class Damped(Solver):
             column = accepted[:, None]
             z, r = _held(state, "z"), _held(state, "r")
             base = torch.where(z.isfinite(), z, 0.0)
-            step = self.direction(map, base, torch.where(column, r, 0.0), point.residual, state["ratio"])
+            residual = torch.as_tensor(point.residual, dtype=r.dtype, device=r.device)
+            step = self.direction(map, base, torch.where(column, r, 0.0), residual, state["ratio"])
             step = torch.where(step.isfinite().all(1, keepdim=True), step, r)
             state["step"] = torch.where(column, step, state["step"])
         return torch.addcmul(_held(state, "z"), _held(state, "length")[:, None], _held(state, "step"))

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.solver import Point, Solver, check_count, check_number
+
+NAIVE = 400  # below so many products per sample, bmm on a CPU is a plain loop, three times slower than sums
+
+
+class Memory(NamedTuple):
+    """The rows in use.
+
+    Args:
+        left: (batch, used, n), differences of z or of r = f(z) − z.
+        right: (batch, used, n), the same differences of f(z).
+        small: (batch, used, used), the products that the subclass keeps.
+        slot: which row is the newest.
+        r: (batch, n), of the good iterate before the last one.
+    """
+
+    left: Tensor
+    right: Tensor
+    small: Tensor
+    slot: int
+    r: Tensor
 
 
 @dataclass(frozen=True)
@@ -18,7 +39,8 @@ class Secant(Solver):
 
     A step whose residual exceeds `safeguard` times the last one, or that is not finite, is taken back: that sample
     continues with f of its last good iterate and an empty memory. So a contraction converges whatever γ was. The memory
-    is 2·memory·batch·n numbers, however many steps are made; an empty slot is a row of zeros.
+    is 2·memory·batch·n numbers, however many steps are made, and an operation touches the rows in use alone. A row that
+    was emptied is zero, and one in the small product.
 
     Args:
         memory: how many differences are kept.
@@ -32,28 +54,28 @@ class Secant(Solver):
     safeguard: float = 2.0
 
     left_name: ClassVar[str] = "r"  # what the left differences are taken of: a field of Point
-    small: ClassVar[tuple[str, ...]] = ()  # names of the (batch, memory, memory) products that the subclass keeps
 
     def __post_init__(self) -> None:
         check_count(self, "memory", 1, 100)
         check_number(self, "safeguard", 1.0, float("inf"))
 
     def start(self, map: Map, point: Point) -> dict[str, Any]:
-        """An empty memory.
+        """An empty memory: what has not been written is not read.
 
         Args:
             map: not used.
             point: the start, evaluated.
 
         Returns:
-            `left`, `right` (batch, memory, n), the small products, the last good point, and who just stepped back.
+            `left`, `right` (batch, memory, n), their `small` product (batch, memory, memory), the last good point, and
+            who just stepped back.
         """
         del map
         batch, n = point.fz.shape
-        products = {name: point.r.new_zeros(batch, self.memory, self.memory) for name in self.small}
         return {
-            "left": point.r.new_zeros(batch, self.memory, n), "right": point.r.new_zeros(batch, self.memory, n),
-            "z": None, "fz": None, "r": None, "residual": None, "back": None, "count": 0, **products,
+            "left": point.r.new_empty(batch, self.memory, n), "right": point.r.new_empty(batch, self.memory, n),
+            "small": point.r.new_empty(batch, self.memory, self.memory),
+            "z": None, "fz": None, "r": None, "residual": None, "back": None, "count": 0,
         }  # fmt: skip
 
     def step(self, map: Map, point: Point, state: dict[str, Any]) -> Tensor:
@@ -74,49 +96,51 @@ class Secant(Solver):
         else:
             back = ~(point.residual <= self.safeguard * state["residual"])
             if state["back"] is not None:
-                back = back & ~state["back"]
-            if bool(back.any()):
+                back &= ~state["back"]
+            if not back.any():
+                back = None
+            else:
                 self.forget(back, state)
                 point = Point(*(_where(back, state[name], new) for name, new in zip(Point._fields, point, strict=True)))
-            else:
-                back = None
-            slot = self._remember(point, state)
-            z = self.mix(point, state, slot)
+            z = self.mix(point, self._remember(point, state))
             z = z if back is None else _where(back, point.fz, z)
         state.update(z=point.z, fz=point.fz, r=point.r, residual=point.residual, back=back)
         return z
 
-    def forget(self, which: Tensor, state: dict[str, Any]) -> None:
+    def forget(self, which: np.ndarray, state: dict[str, Any]) -> None:
         """Empty the memory of some samples.
 
         Args:
             which: (batch,), bool.
             state: the memory.
         """
-        for name in ("left", "right", *self.small):
-            state[name] = state[name].masked_fill(which[:, None, None], 0.0)
+        gone = mask(which, state["left"])[:, None, None]
+        state["left"], state["right"] = state["left"].masked_fill(gone, 0.0), state["right"].masked_fill(gone, 0.0)
+        eye = torch.eye(self.memory, dtype=state["small"].dtype, device=gone.device)
+        state["small"] = torch.where(gone, eye, state["small"])
 
-    def _remember(self, point: Point, state: dict[str, Any]) -> int:
+    def _remember(self, point: Point, state: dict[str, Any]) -> Memory:
         """Write the newest differences over the oldest ones."""
         slot = state["count"] % self.memory
         state["count"] += 1
         pairs = (("left", getattr(point, self.left_name), state[self.left_name]), ("right", point.fz, state["fz"]))
         if torch.is_grad_enabled():  # unrolled: what the graph has saved must not change
-            state.update({name: state[name].clone() for name in ("left", "right", *self.small)})
+            state.update({name: state[name].clone() for name in ("left", "right", "small")})
             for name, new, old in pairs:
                 state[name][:, slot] = new - old
         else:
             for name, new, old in pairs:
                 torch.sub(new, old, out=state[name][:, slot])
-        return slot
+        used = min(state["count"], self.memory)
+        left, right, small = state["left"][:, :used], state["right"][:, :used], state["small"][:, :used, :used]
+        return Memory(left, right, small, slot, state["r"])
 
-    def mix(self, point: Point, state: dict[str, Any], slot: int) -> Tensor:
+    def mix(self, point: Point, memory: Memory) -> Tensor:
         """The accelerated iterate.
 
         Args:
             point: the last good iterate.
-            state: the memory; slot `slot` holds the newest differences.
-            slot: which row is the newest.
+            memory: with the newest differences; the newest row and column of `small` are to be written here.
 
         Returns:
             (batch, n).
@@ -127,8 +151,21 @@ class Secant(Solver):
         raise NotImplementedError(f"{type(self).__name__} must define mix.")
 
 
-def _where(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(which if yes.ndim == 1 else which[:, None], yes, no)
+def _where(which: np.ndarray, yes: Any, no: Any) -> Any:
+    return torch.where(mask(which, yes)[:, None], yes, no) if isinstance(yes, Tensor) else np.where(which, yes, no)
+
+
+def mask(which: np.ndarray, like: Tensor) -> Tensor:
+    """A mask on the device of the state.
+
+    Args:
+        which: (batch,), bool.
+        like: the state.
+
+    Returns:
+        (batch,), bool.
+    """
+    return torch.from_numpy(which).to(like.device)
 
 
 def dots(rows: Tensor, vector: Tensor) -> Tensor:
@@ -141,6 +178,8 @@ def dots(rows: Tensor, vector: Tensor) -> Tensor:
     Returns:
         (batch, memory).
     """
+    if rows.shape[1] * rows.shape[2] < NAIVE:
+        return torch.linalg.vecdot(rows, vector[:, None])
     return torch.bmm(vector[:, None], rows.mT)[:, 0]  # ten times faster on CPU than rows @ vector[:, :, None]
 
 
@@ -155,4 +194,19 @@ def combine(start: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
     Returns:
         (batch, n).
     """
+    if rows.shape[1] * rows.shape[2] < NAIVE:
+        return start - (rows * weights[:, :, None]).sum(1)
     return torch.baddbmm(start[:, None], weights[:, None], rows, alpha=-1)[:, 0]
+
+
+def solved(gamma: Tensor, info: Tensor) -> Tensor:
+    """The weights that a factorisation gave, or zero for a sample where it failed or they are not finite.
+
+    Args:
+        gamma: (batch, used).
+        info: (batch,), of LAPACK: zero is success.
+
+    Returns:
+        (batch, used).
+    """
+    return torch.where((gamma.sum(1) * 0 == info)[:, None], gamma, 0.0)  # 0·finite is 0, and all else is NaN

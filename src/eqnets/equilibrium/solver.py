@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from eqnets.equilibrium.maps import Map
@@ -18,21 +19,21 @@ class Point(NamedTuple):
         z: (batch, n), the iterate.
         fz: (batch, n), f(z).
         r: (batch, n), f(z) − z.
-        residual: (batch,), in units of the tolerance; NaN where fz is not finite.
+        residual: (batch,), in units of the tolerance, on the host; not finite where fz is not.
     """
 
     z: Tensor
     fz: Tensor
     r: Tensor
-    residual: Tensor
+    residual: np.ndarray
 
 
 @dataclass(frozen=True)
 class Solver:
     """Base of every solver.
 
-    State is a dict whose tensors have the batch first, so that the loop can drop finished samples; every decision is
-    made per sample.
+    State is a dict whose tensors and arrays have the batch first, so that the loop can drop finished samples; every
+    decision is made per sample.
 
     Class attributes: a sample whose best residual has not fallen below `progress` times its value of `patience` steps
     ago has stalled. `one_shot` solvers make one step. `unrollable` solvers step by differentiable operations.
@@ -81,7 +82,7 @@ class Solver:
             point: the start, evaluated.
 
         Returns:
-            The state: tensors with the batch first, or None.
+            The state: tensors and arrays with the batch first, or anything else that is not per sample.
         """
         del map, point
         return {}

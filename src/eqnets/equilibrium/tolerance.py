@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +28,12 @@ class Tolerance:
     rtol: float
     atol: float
 
-    def residual(self, fz: Tensor, r: Tensor) -> Tensor:
+    @cached_property
+    def _atol(self) -> Tensor:
+        """The tolerance at f(z) = 0, as a tensor: adding rtol |f(z)| to it is one operation."""
+        return torch.tensor(self.atol, dtype=torch.float64, device="cpu")
+
+    def residual(self, fz: Tensor, r: Tensor) -> np.ndarray:
         """The residual per sample, in units of the tolerance.
 
         Args:
@@ -34,10 +41,11 @@ class Tolerance:
             r: (batch, n), f(z) − z.
 
         Returns:
-            (batch,); NaN where fz is not finite.
+            (batch,), on the host; not finite where fz is not.
         """
-        scale = fz.abs().mul_(self.rtol).add_(self.atol)
-        return torch.linalg.vector_norm(torch.div(r, scale, out=scale), dim=1).div_(math.sqrt(max(r.shape[1], 1)))
+        scale = torch.add(self._atol, fz.abs(), alpha=self.rtol)
+        norm = torch.linalg.vector_norm(torch.div(r, scale, out=scale), dim=1).numpy(force=True)
+        return norm / math.sqrt(max(r.shape[1], 1))
 
 
 def tolerance(rtol: float | None, atol: float | None, dtype: torch.dtype) -> Tolerance:
