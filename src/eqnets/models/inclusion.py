@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -135,7 +136,7 @@ class InclusionModel(nn.Module):
         kept, rows = [t.detach() for t in weights], found.value
         return MonotoneSolution(
             self.state(rows), found.statistics, found.adjoint,
-            lambda: self._bound(rows.detach(), bias.detach(), kept),
+            partial(self._bound, rows.detach(), bias.detach(), kept),
         )  # fmt: skip
 
     def _cast(self, x: Tensor, parameter: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
-"""The nonlinearities that have a name. Each is a lemma: its slope interval holds for all real a ≠ b, not for most."""
+"""The nonlinearities that have a name. Each is a lemma: its slope interval holds for all real a ≠ b, not for most.
+
+They are built of functions that have a name too, so that a module that holds one can be pickled (to another process).
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -40,25 +44,61 @@ def _mish_derivative(v: Tensor) -> Tensor:
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
-RELU = Nonlinearity("relu", torch.relu, lambda v: (v > 0).to(v.dtype), (0.0, 1.0), prox.projection(torch.relu))
-TANH = Nonlinearity("tanh", torch.tanh, lambda v: 1 - torch.tanh(v) ** 2, (0.0, 1.0))
+
+def _relu_derivative(v: Tensor) -> Tensor:
+    return (v > 0).to(v.dtype)
+
+
+def _tanh_derivative(v: Tensor) -> Tensor:
+    return 1 - torch.tanh(v) ** 2
+
+
+def _hardtanh_derivative(v: Tensor) -> Tensor:
+    return ((v > -1) & (v <= 1)).to(v.dtype)
+
+
+def _sine_defect(v: Tensor) -> Tensor:
+    return v - torch.sin(v)
+
+
+def _sine_defect_derivative(v: Tensor) -> Tensor:
+    return 1 - torch.cos(v)
+
+
+def _selu_derivative(v: Tensor) -> Tensor:
+    return _SELU_SCALE * torch.where(v > 0, torch.ones_like(v), _SELU_ALPHA * torch.exp(v.clamp(max=0)))
+
+
+def _leaky_relu_derivative(v: Tensor, slope: float) -> Tensor:
+    return torch.where(v > 0, torch.ones_like(v), torch.full_like(v, slope))
+
+
+def _elu(v: Tensor, a: float) -> Tensor:
+    return torch.where(v > 0, v, a * torch.expm1(v.clamp(max=0)))
+
+
+def _elu_derivative(v: Tensor, a: float) -> Tensor:
+    return torch.where(v > 0, torch.ones_like(v), a * torch.exp(v.clamp(max=0)))
+
+
+def _softshrink_derivative(v: Tensor, threshold: float) -> Tensor:
+    return ((v > threshold) | (v <= -threshold)).to(v.dtype)
+
+
+RELU = Nonlinearity("relu", torch.relu, _relu_derivative, (0.0, 1.0), prox.Projection(torch.relu))
+TANH = Nonlinearity("tanh", torch.tanh, _tanh_derivative, (0.0, 1.0))
 SOFTPLUS = Nonlinearity("softplus", _softplus, torch.sigmoid, (0.0, 1.0))
 SIGMOID = Nonlinearity("sigmoid", torch.sigmoid, _sigmoid_derivative, (0.0, 0.25))
-IDENTITY = Nonlinearity("identity", lambda v: v.clone(), torch.ones_like, (1.0, 1.0), prox.projection(torch.clone))
+IDENTITY = Nonlinearity("identity", torch.clone, torch.ones_like, (1.0, 1.0), prox.Projection(torch.clone))
 HARDTANH = Nonlinearity(
-    "hardtanh", functional.hardtanh, lambda v: ((v > -1) & (v <= 1)).to(v.dtype), (0.0, 1.0),
-    prox.projection(functional.hardtanh),
+    "hardtanh", functional.hardtanh, _hardtanh_derivative, (0.0, 1.0), prox.Projection(functional.hardtanh)
 )  # fmt: skip
-SINE_DEFECT = Nonlinearity("sine_defect", lambda v: v - torch.sin(v), lambda v: 1 - torch.cos(v), (0.0, 2.0))
+SINE_DEFECT = Nonlinearity("sine_defect", _sine_defect, _sine_defect_derivative, (0.0, 2.0))
 """Δ(v) = v − sin v: what a pendulum has beyond a linear oscillator. Its slope 1 − cos v lies in [0, 2]."""
 GELU = Nonlinearity("gelu", functional.gelu, _gelu_derivative, (-0.128904145186, 1.128904145186))
 SILU = Nonlinearity("silu", functional.silu, _silu_derivative, (-0.099839320129, 1.099839320129))
 MISH = Nonlinearity("mish", functional.mish, _mish_derivative, (-0.112526122390, 1.088498161252))
-SELU = Nonlinearity(
-    "selu", torch.selu,
-    lambda v: _SELU_SCALE * torch.where(v > 0, torch.ones_like(v), _SELU_ALPHA * torch.exp(v.clamp(max=0))),
-    (0.0, 1.758099340848),
-)  # fmt: skip
+SELU = Nonlinearity("selu", torch.selu, _selu_derivative, (0.0, 1.758099340848))
 
 
 def leaky_relu(slope: float = 0.01) -> Nonlinearity:
@@ -78,10 +118,10 @@ def leaky_relu(slope: float = 0.01) -> Nonlinearity:
         raise InputError(f"leaky_relu needs a slope between 0 and 1, not {slope}; use 'identity' for slope 1.")
     return Nonlinearity(
         f"leaky_relu({slope!r})",
-        lambda v: torch.nn.functional.leaky_relu(v, slope),
-        lambda v: torch.where(v > 0, torch.ones_like(v), torch.full_like(v, slope)),
+        partial(functional.leaky_relu, negative_slope=slope),
+        partial(_leaky_relu_derivative, slope=slope),
         (slope, 1.0),
-        prox.leaky(slope),
+        prox.Leaky(slope),
     )
 
 
@@ -101,11 +141,8 @@ def elu(a: float = 1.0) -> Nonlinearity:
     if not 0.0 <= a < math.inf:
         raise InputError(f"elu needs a finite height a >= 0, not {a}.")
     return Nonlinearity(
-        f"elu({a!r})",
-        lambda v: torch.where(v > 0, v, a * torch.expm1(v.clamp(max=0))),
-        lambda v: torch.where(v > 0, torch.ones_like(v), a * torch.exp(v.clamp(max=0))),
-        (0.0, max(1.0, a)),
-    )
+        f"elu({a!r})", partial(_elu, a=a), partial(_elu_derivative, a=a), (0.0, max(1.0, a))
+    )  # fmt: skip
 
 
 def softshrink(threshold: float = 0.5) -> Nonlinearity:
@@ -125,10 +162,10 @@ def softshrink(threshold: float = 0.5) -> Nonlinearity:
         raise InputError(f"softshrink needs a threshold > 0, not {threshold}; use 'identity' for 0.")
     return Nonlinearity(
         f"softshrink({threshold!r})",
-        lambda v: functional.softshrink(v, threshold),
-        lambda v: ((v > threshold) | (v <= -threshold)).to(v.dtype),
+        partial(functional.softshrink, lambd=threshold),
+        partial(_softshrink_derivative, threshold=threshold),
         (0.0, 1.0),
-        prox.soft(threshold),
+        prox.Soft(threshold),
     )
 
 

@@ -7,6 +7,7 @@ Source: Winston & Kolter, "Monotone operator equilibrium networks", NeurIPS 2020
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -50,37 +51,44 @@ def argument(value: Elementwise, derivative: Elementwise, x: Tensor, alpha: floa
     return y
 
 
-def projection(value: Elementwise) -> Prox:
+@dataclass(frozen=True)
+class Projection:
     """The prox of a σ that is a projection: σ for every α.
 
     Args:
         value: σ.
-
-    Returns:
-        (x, α) ↦ σ(x).
     """
-    return lambda x, alpha: value(x)
+
+    value: Elementwise
+
+    def __call__(self, x: Tensor, alpha: float) -> Tensor:  # noqa: D102
+        del alpha
+        return self.value(x)
 
 
-def leaky(slope: float) -> Prox:
+@dataclass(frozen=True)
+class Leaky:
     """The prox of the leaky rectifier: x for x > 0, and s x/(α + (1 − α) s) below.
 
     Args:
         slope: s in [0, 1].
-
-    Returns:
-        (x, α) ↦ the prox.
     """
-    return lambda x, alpha: torch.nn.functional.leaky_relu(x, slope / (alpha + (1 - alpha) * slope))
+
+    slope: float
+
+    def __call__(self, x: Tensor, alpha: float) -> Tensor:  # noqa: D102
+        return torch.nn.functional.leaky_relu(x, self.slope / (alpha + (1 - alpha) * self.slope))
 
 
-def soft(threshold: float) -> Prox:
+@dataclass(frozen=True)
+class Soft:
     """The prox of softshrink, whose function is λ|z|: softshrink with αλ.
 
     Args:
         threshold: λ ≥ 0.
-
-    Returns:
-        (x, α) ↦ the prox.
     """
-    return lambda x, alpha: torch.nn.functional.softshrink(x, alpha * threshold)
+
+    threshold: float
+
+    def __call__(self, x: Tensor, alpha: float) -> Tensor:  # noqa: D102
+        return torch.nn.functional.softshrink(x, alpha * self.threshold)
