@@ -132,7 +132,12 @@ def test_a_record_too_short_to_fit(eqnets, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--guarantee", "passive"], "not in this version"),
+        (["--guarantee", "passive:abc"], "passive:INPUT,OUTPUT"),
+        (["--guarantee", "passive:1,0.25"], "1/4"),
+        (["--guarantee", "passive:0,-1"], "output_strict"),
+        (["--guarantee", "dissipative"], "dissipative:Q,S,R"),
+        (["--guarantee", "dissipative:1,0,1"], "negative semidefinite"),
+        (["--guarantee", "dissipative:[[-1,0],[0,-1]],[[0,0]],1"], "other sizes"),
         (["--guarantee", "well-posed"], "lipschitz:GAMMA"),
         (["--model", "gru", "--guarantee", "contracting"], "none"),
         (["--model", "gru", "--nx", "2"], "nv"),

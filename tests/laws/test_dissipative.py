@@ -140,7 +140,7 @@ def test_the_supply_of_a_gain_bound_is_a_lipschitz_ren():
 
 
 def test_the_frame_turns_every_supply_into_a_gain_bound():
-    for nu, ny, blocks in [*SUPPLIES.values(), *((3, 3, vars(passive_supply(3, *p)).values()) for p in PASSIVE)]:
+    for nu, ny, blocks in [*SUPPLIES.values(), *((3, 3, vars(passive_supply(3, 3, *p)).values()) for p in PASSIVE)]:
         Q, S, R = blocks
         V = torch.cat([torch.cat(rows, 1) for rows in zip(*[iter(frame(admitted(Q, S, R, nu, ny)))] * 2, strict=True)])
         whole = torch.cat([torch.cat([Q, S.mT], 1), torch.cat([S, R], 1)])
@@ -232,7 +232,7 @@ def test_a_linear_start_is_the_linear_system_or_is_refused_and_moved_inside(acyc
             supply = admitted(*blocks, nu, ny)
             make, promise = DissipativeREN.from_linear, dict(zip("QSR", blocks, strict=True))
         else:
-            supply = passive_supply(nu, *strict)
+            supply = passive_supply(nu, ny, *strict)
             make, promise = PassiveREN.from_linear, {"input_strict": strict[0], "output_strict": strict[1]}
         options = {"rate": 0.95, "acyclic": acyclic, "generator": generator(1)}
         lti = linear((3, 0)[k % 2], nu, ny, seed=k)

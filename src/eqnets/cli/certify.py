@@ -11,7 +11,7 @@ from eqnets.certification import certify as prove
 from eqnets.cli import common
 from eqnets.errors import InputError
 from eqnets.identification.files.load import read_model
-from eqnets.models import ContractingREN, LipschitzREN
+from eqnets.models import ContractingREN, DissipativeREN, LipschitzREN
 
 
 def certify(
@@ -21,7 +21,7 @@ def certify(
         typer.Option(
             "--guarantee",
             metavar="CLAIM",
-            help="contracting[:RATE], lipschitz:GAMMA or well-posed.",
+            help="contracting[:RATE], lipschitz:GAMMA, passive[:INPUT,OUTPUT], dissipative:Q,S,R or well-posed.",
         ),
     ] = None,
     u_scale: Annotated[str | None, typer.Option("--u-scale", metavar="A,B,…", help="One size per input.")] = None,
@@ -43,7 +43,7 @@ def certify(
             f"there is nothing to certify: {given}. Name a claim to try on its matrices: --guarantee contracting, "
             "lipschitz:GAMMA or well-posed."
         )
-    witness = fit.model.witness() if isinstance(fit.model, ContractingREN | LipschitzREN) else None
+    witness = fit.model.witness() if isinstance(fit.model, ContractingREN | LipschitzREN | DissipativeREN) else None
     certificate = prove(claim, lfr, witness)
     typer.echo(certificate.summary())
     if output is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 import sys
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from eqnets.certification import Contracting, Lipschitz, WellPosed
+from eqnets.certification import Contracting, Dissipative, Lipschitz, Passive, WellPosed
 from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.fit import Fit
@@ -180,11 +181,12 @@ def new_file(path: Path, *, force: bool) -> Path:
 
 def claim(
     words: str, u_scale: str | None = None, y_scale: str | None = None
-) -> Contracting | Lipschitz | WellPosed | Literal["none"]:
+) -> Contracting | Lipschitz | Dissipative | Passive | WellPosed | Literal["none"]:
     """A claim from the command line.
 
     Args:
-        words: `contracting`, `contracting:RATE`, `lipschitz:GAMMA`, `well-posed` or `none`.
+        words: `contracting`, `contracting:RATE`, `lipschitz:GAMMA`, `passive[:INPUT[,OUTPUT]]`, `dissipative:Q,S,R`
+            (numbers, or matrices as [[1,0],[0,1]]), `well-posed` or `none`.
         u_scale: comma list of input scales, for `lipschitz`.
         y_scale: comma list of output scales.
 
@@ -207,9 +209,15 @@ def claim(
             return Lipschitz(_number(number, "lipschitz:GAMMA"), *scales)
         case "well-posed" | "none" if not number:
             return WellPosed() if kind == "well-posed" else "none"
-        case "passive" | "dissipative":
-            raise InputError(f"{kind} models are not in this version; choose contracting or lipschitz:GAMMA.")
-    raise InputError(f"'{words}' is no guarantee; write contracting, lipschitz:GAMMA or none.")
+        case "passive":
+            return Passive(*_json(number, "passive:INPUT,OUTPUT", 0, 2))
+        case "dissipative":
+            blocks = _json(number, "dissipative:Q,S,R (numbers, or matrices as [[1,0],[0,1]])", 3, 3)
+            Q, S, R = (((block,),) if isinstance(block, int | float) else block for block in blocks)
+            return Dissipative(Q, S, R)
+    raise InputError(
+        f"'{words}' is no guarantee; write contracting, lipschitz:GAMMA, passive, dissipative:Q,S,R or none."
+    )
 
 
 def promise(words: str | None, u_scale: str | None = None, y_scale: str | None = None) -> Promise | None:
@@ -230,7 +238,10 @@ def promise(words: str | None, u_scale: str | None = None, y_scale: str | None =
         return None
     found = claim(words or "contracting", u_scale, y_scale)
     if isinstance(found, WellPosed):
-        raise InputError(f"'{words}' cannot be fitted in this version; write contracting, lipschitz:GAMMA or none.")
+        raise InputError(
+            f"'{words}' cannot be fitted in this version; write contracting, lipschitz:GAMMA, passive, "
+            "dissipative:Q,S,R or none."
+        )
     return found
 
 
@@ -254,6 +265,17 @@ def _number(text: str, what: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"'{text}' is no positive number; write {what}.")
     return value
+
+
+def _json(text: str, what: str, least: int, most: int) -> list[Any]:
+    """Numbers or matrices behind commas."""
+    try:
+        values = json.loads(f"[{text}]")
+    except json.JSONDecodeError:
+        values = None
+    if values is None or not least <= len(values) <= most or any(isinstance(v, str | dict | bool) for v in values):
+        raise InputError(f"'{text}' cannot be read; write {what}.")
+    return values
 
 
 def _numbers(text: str | None, flag: str) -> tuple[float, ...] | None:

@@ -29,7 +29,8 @@ def fit(
         typer.Option(
             "--guarantee",
             metavar="CLAIM",
-            help="contracting, contracting:RATE, lipschitz:GAMMA or none; contracting if left out and the model can.",
+            help="contracting[:RATE], lipschitz:GAMMA, passive[:INPUT,OUTPUT], dissipative:Q,S,R or none; "
+            "contracting if left out and the model can.",
         ),
     ] = None,
     model: common.Model = "ren",

@@ -16,7 +16,7 @@ from eqnets.errors import InputError, NotCertified
 from eqnets.identification.data import Data
 from eqnets.identification.dynamics import Physical, System, lfr_of
 from eqnets.identification.fit import Fit
-from eqnets.identification.guarantee import NOTHING, Guarantee, Promise
+from eqnets.identification.guarantee import NOTHING, Guarantee, Promise, supply_of
 from eqnets.identification.identified import Identified
 from eqnets.identification.initial_state import Prior
 from eqnets.identification.integrator import slowest_poles
@@ -64,9 +64,9 @@ def identify(
 
     Args:
         data: the training records, as `eqnets.Data`, or pairs (u, y) of arrays (time, channel) with `dt`.
-        guarantee: `Contracting(rate)`, `Lipschitz(gamma, u_scale, y_scale)` in physical units, or "none": then nothing
-            is certified and `fit.certificate` is None. None is contraction of rate 1 where the model can promise it,
-            and else "none".
+        guarantee: `Contracting(rate)`, `Lipschitz(gamma, u_scale, y_scale)`, `Dissipative(Q, S, R)` with Q ≼ 0 or
+            `Passive(input_strict, output_strict)`, in physical units, or "none": then nothing is certified and
+            `fit.certificate` is None. None is contraction of rate 1 where the model can promise it, and else "none".
         model: "ren"; "linear", the linear start under the same promise (a REN without neurons); or one that promises
             nothing: "rnn", "gru", "lstm", "neural_ode". With guarantee "none" the REN is an `eqnets.FreeREN`: it
             begins at the same system, and every block of its LFR is free.
@@ -109,6 +109,7 @@ def identify(
         raise InputError(f"integrator is 'refuse' or 'ignore', not {integrator!r}.")
     if not isinstance(data, Data):
         data = read(data, dt=dt)
+    supply_of(guarantee, data.nu, data.ny)  # one that does not fit the channels is refused before any time is spent
     parts = _Parts.of(data, val, guarantee)
     if integrator == "refuse" and guarantee != "none":
         _refuse_integrators(data)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from eqnets.certification import Contracting, Lipschitz
 from eqnets.errors import InputError
-from eqnets.identification.guarantee import Guarantee, Promise
+from eqnets.identification.guarantee import Guarantee, Promise, supply_of
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import Linear
-from eqnets.models import GRU, LSTM, RNN, ContractingREN, FreeREN, LipschitzREN, NeuralODE, shrink
+from eqnets.models import GRU, LSTM, RNN, ContractingREN, DissipativeREN, FreeREN, LipschitzREN, NeuralODE, shrink
+from eqnets.system.witness import Supply
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def settle(model: str, guarantee: Promise | None, nx: int | None, nv: int | None
     if guarantee is None:
         guarantee = Contracting() if kind.promises else "none"
     if guarantee != "none" and not isinstance(guarantee, Guarantee):
-        raise InputError(f"identify can promise Contracting(rate), Lipschitz(gamma) or 'none', not {guarantee!r}.")
+        raise InputError(
+            "identify can promise Contracting(rate), Lipschitz(gamma), Dissipative(Q, S, R), Passive(...) or 'none', "
+            f"not {guarantee!r}."
+        )
     if guarantee != "none" and not kind.promises:
         raise InputError(f"a {kind.title} promises nothing by construction; ask for guarantee='none', or model='ren'.")
     if nx is not None and not kind.states:
@@ -140,7 +144,11 @@ def _ren(
             for size, claimed in ((normaliser.u_scale, guarantee.u_scale), (normaliser.y_scale, guarantee.y_scale))
         ]
         gamma = guarantee.gamma * factors[0] / factors[1]
-    inside, cost = shrink(linear.lti, rate=options["rate"], gamma=gamma)
+    supply = _normalised_supply(guarantee, normaliser)
+    # a supply is kept with a wider margin: its storage is worse conditioned than that of a gain bound
+    inside, cost = shrink(
+        linear.lti, rate=options["rate"], gamma=gamma, supply=supply, margin=1e-3 if supply is None else 1e-2
+    )
     notes = []
     if cost > 0 and guarantee != "none":
         notes.append(
@@ -149,5 +157,16 @@ def _ren(
         )
     if gamma is not None:
         return LipschitzREN.from_linear(inside, nv, gamma=gamma, **options), notes
+    if supply is not None:
+        return DissipativeREN.from_linear(inside, nv, Q=supply.Q, S=supply.S, R=supply.R, **options), notes
     start = ContractingREN.from_linear(inside, nv, **options)
     return start if guarantee != "none" else FreeREN.from_lfr(start.explicit().detach()), notes
+
+
+def _normalised_supply(guarantee: Promise, normaliser: Normaliser) -> Supply | None:
+    """The guarantee's supply in normalised signals: Δu = S_u Δu_n and Δy = S_y Δy_n are put into its form."""
+    supply = supply_of(guarantee, len(normaliser.u_scale), len(normaliser.y_scale))
+    if supply is None:
+        return None
+    u, y = (torch.from_numpy(scale.copy()) for scale in (normaliser.u_scale, normaliser.y_scale))
+    return Supply(supply.Q * torch.outer(y, y), supply.S * torch.outer(u, y), supply.R * torch.outer(u, u))

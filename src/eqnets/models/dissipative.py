@@ -190,17 +190,15 @@ class PassiveREN(_SupplyREN):
 
     Raises:
         InputError: a size, the passivity, the rate, the activation, eps, dt or dtype that cannot be used.
-    """  # noqa: D415
+    """  # noqa: D415, DOC502
 
     def __init__(
         self, nu: int, nx: int, nv: int, ny: int, input_strict: float = 0.0, output_strict: float = 0.0,
         rate: float = 1.0, activation: str | Activation = "relu", acyclic: bool = True, *, eps: float = EPS,
         bias: bool = True, generator: torch.Generator | None = None, dtype: torch.dtype | None = None, dt: float = 1.0,
     ) -> None:  # fmt: skip
-        if nu != ny:
-            raise InputError(f"passivity pairs inputs with outputs, but there are {nu} and {ny}.")
         self.input_strict, self.output_strict = float(input_strict), float(output_strict)
-        self._kept = passive_supply(nu, self.input_strict, self.output_strict)
+        self._kept = passive_supply(nu, ny, self.input_strict, self.output_strict)
         super().__init__(
             nu, nx, nv, ny, rate, activation, acyclic, eps=eps, bias=bias, generator=generator, dtype=dtype, dt=dt
         )

@@ -55,11 +55,12 @@ def gain_supply(gamma: float, nu: int, ny: int, device: torch.device | None = No
     return Supply(-torch.eye(ny, **kind) / gamma, torch.zeros(nu, ny, **kind), torch.eye(nu, **kind) * gamma)
 
 
-def passive_supply(n: int, input_strict: float, output_strict: float) -> Supply:
+def passive_supply(nu: int, ny: int, input_strict: float, output_strict: float) -> Supply:
     """(−2εI, I, −2νI), that is Σ⟨Δu, Δy⟩ ≥ ν Σ|Δu|² + ε Σ|Δy|², float64.
 
     Args:
-        n: the number of inputs, and of outputs.
+        nu: number of inputs.
+        ny: number of outputs, nu.
         input_strict: ν; below 0 a shortage.
         output_strict: ε ≥ 0.
 
@@ -67,20 +68,22 @@ def passive_supply(n: int, input_strict: float, output_strict: float) -> Supply:
         The supply.
 
     Raises:
-        InputError: a number that is not finite, ε < 0, or 4νε ≥ 1, which no system keeps strictly.
+        InputError: ny is not nu, a number is not finite, ε < 0, or 4νε ≥ 1, which no system keeps strictly.
     """
-    nu, epsilon = float(input_strict), float(output_strict)
-    if not np.isfinite([nu, epsilon]).all() or epsilon < 0:
+    if nu != ny:
+        raise InputError(f"passivity pairs inputs with outputs, but there are {nu} and {ny}.")
+    strict, epsilon = float(input_strict), float(output_strict)
+    if not np.isfinite([strict, epsilon]).all() or epsilon < 0:
         raise InputError(
             f"passivity needs finite numbers input_strict and output_strict >= 0; got {input_strict}, {output_strict}."
         )
-    if not 4 * nu * epsilon < 1:
+    if not 4 * strict * epsilon < 1:
         raise InputError(
-            f"no system is passive with input_strict·output_strict = {nu * epsilon:g}: the product must stay below "
+            f"no system is passive with input_strict·output_strict = {strict * epsilon:g}: the product must stay below "
             "1/4; ask for less of one of them."
         )
-    eye = torch.eye(n, dtype=torch.float64)
-    return Supply(-2 * epsilon * eye, eye, -2 * nu * eye)
+    eye = torch.eye(nu, dtype=torch.float64)
+    return Supply(-2 * epsilon * eye, eye, -2 * strict * eye)
 
 
 def admitted(Q: Any, S: Any, R: Any, nu: int, ny: int) -> Supply:

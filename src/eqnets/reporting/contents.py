@@ -35,7 +35,10 @@ def title(of: Channels) -> str:
 def lead(fit: Any) -> str:
     """One sentence on what the model is and what it was fitted to."""
     system, info = fit.system, dict(fit.data_info or {})
-    kind = {"Contracting": "A contracting", "Lipschitz": "A Lipschitz-bounded", "WellPosed": "A well-posed"}
+    kind = {
+        "Contracting": "A contracting", "Lipschitz": "A Lipschitz-bounded", "Dissipative": "A dissipative",
+        "Passive": "A passive", "WellPosed": "A well-posed",
+    }  # fmt: skip
     article = kind.get(type(fit.guarantee).__name__, "An unconstrained")
     if isinstance(system, LFR):
         words = f"{article} model with {count(system.nx, 'state')} and {count(system.nv, 'neuron')} "

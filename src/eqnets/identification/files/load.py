@@ -23,10 +23,12 @@ from eqnets.identification.guarantee import guarantee_from_json
 from eqnets.identification.identified import Identified
 from eqnets.identification.initial_state import Prior
 from eqnets.identification.normaliser import Normaliser
-from eqnets.models import GRU, LSTM, RNN, BlackBox, ContractingREN, FreeREN, LipschitzREN, NeuralODE
+from eqnets.models import GRU, LSTM, RNN, BlackBox, ContractingREN, DissipativeREN, FreeREN, LipschitzREN, NeuralODE
 from eqnets.system.lfr import BLOCKS, LFR
 
-_MODELS = {cls.__name__: cls for cls in (ContractingREN, LipschitzREN, FreeREN, RNN, GRU, LSTM, NeuralODE)}
+_MODELS = {
+    cls.__name__: cls for cls in (ContractingREN, LipschitzREN, DissipativeREN, FreeREN, RNN, GRU, LSTM, NeuralODE)
+}
 _LABELS = ("u_names", "y_names", "u_units", "y_units")
 
 
