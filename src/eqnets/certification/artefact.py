@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ class Certificate:
         labels: sizes, sample time, names and units of the LFR.
         evidence: the margin, the rate and the factors of the proof.
         lfr: the system itself, detached.
+        diagnostics: numbers beside the proof, which nobody checks: L1, L2 and U of `three_numbers`.
     """
 
     claim: Claim
@@ -52,6 +54,7 @@ class Certificate:
     labels: Labels
     evidence: Evidence
     lfr: LFR
+    diagnostics: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, claim: Claim, lfr: LFR, P: Array, Lambda: Array, evidence: Evidence, method: str) -> Certificate:
@@ -110,6 +113,9 @@ class Certificate:
         for pair in self.pair_gains():
             lines.append(f"gain     {pair.output} from {pair.input}: {up(pair.gain)} {pair.unit}".rstrip())
         lines.append(f"margin   {down(self.margin, 3)} (smallest eigenvalue of the scaled inequality; proved positive)")
+        if self.diagnostics:
+            shown = [f"{key} {'not known' if x is None else f'{x:.6g}'}" for key, x in self.diagnostics.items()]
+            lines.append(f"beside   {', '.join(shown)} (not checked)")
         lines.append(f"method   {self.method}")
         lines.append(f"model    sha256 {self.digest}")
         return "\n".join(lines)
@@ -140,7 +146,10 @@ class Certificate:
         entries = {
             "rate": evidence.rate if "rate" in evidence.factors else None, "activation": self.lfr.activation.name,
             "dt": self.dt, "digest": self.digest, "weights": weights, "labels": label_entries(self.labels),
-            "unchecked": {"sentence": self.sentence, "margin": evidence.margin, "method": self.method},
+            "unchecked": {
+                "sentence": self.sentence, "margin": evidence.margin, "method": self.method,
+                **({"diagnostics": dict(self.diagnostics)} if self.diagnostics else {}),
+            },
         }  # fmt: skip
         _replace(target, document.write(entries, self.claim, P, Lambda, evidence.factors).encode())
 

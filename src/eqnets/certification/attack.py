@@ -35,8 +35,9 @@ class Pair:
 
 
 def attack(
-    lfr: LFR, score: Score, u_scale: Tensor, *, time: int, tries: int, steps: int, generator: torch.Generator
-) -> Pair | None:
+    lfr: LFR, score: Score, u_scale: Tensor, *, time: int, tries: int, steps: int, generator: torch.Generator,
+    towards: Tensor | None = None,
+) -> Pair | None:  # fmt: skip
     """Gradient ascent of a score over pairs of input sequences from one initial state.
 
     Args:
@@ -47,6 +48,7 @@ def attack(
         tries: pairs that are improved at once.
         steps: of ascent.
         generator: of the starts.
+        towards: (time, nu) a direction for half of the pairs, scaled; None: random ones.
 
     Returns:
         The worst pair, or None where no score was finite.
@@ -54,7 +56,10 @@ def attack(
     size = 10 ** (2 * torch.rand(tries, 1, 1, generator=generator, dtype=torch.float64) - 1)
     shape = (tries, time, lfr.nu)
     u = (size * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_()
-    d = (size * torch.randn(shape, generator=generator, dtype=torch.float64)).requires_grad_()
+    d = size * torch.randn(shape, generator=generator, dtype=torch.float64)
+    if towards is not None:
+        d[: tries // 2] = size[: tries // 2] * towards / towards.norm() * towards.numel() ** 0.5
+    d.requires_grad_()
     x0 = torch.randn(tries, lfr.nx, generator=generator, dtype=torch.float64).requires_grad_()
     optimiser = torch.optim.Adam([u, d, x0], lr=0.05)
     best: Pair | None = None

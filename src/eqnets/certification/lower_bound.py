@@ -17,7 +17,7 @@ from eqnets.certification.attack import Pair, attack, slowest_pair
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive
 from eqnets.certification.inequality import Rows
 from eqnets.certification.labels import Labels
-from eqnets.certification.patterns import worst_gain, worst_rate
+from eqnets.certification.patterns import worst_gain, worst_input, worst_rate
 from eqnets.errors import InputError
 from eqnets.system.lfr import LFR
 
@@ -59,6 +59,7 @@ def lower_bound(
     tries: int = 8,
     steps: int = 150,
     generator: torch.Generator | None = None,
+    patterns: Tensor | None = None,
 ) -> LowerBound:
     """Attack a claim: a pair of runs of this model (L1), and the worst frozen slope pattern (L2).
 
@@ -69,6 +70,7 @@ def lower_bound(
         tries: starts of the attack.
         steps: of gradient ascent.
         generator: of the starts; None seeds one with 0.
+        patterns: (k, nv) slopes to begin with, for example those that the search of a certificate points to.
 
     Returns:
         What was found. It proves nothing where it does not refute.
@@ -83,25 +85,30 @@ def lower_bound(
     settled, rows = claim.for_system(labels), Rows.of(lfr)
     generator = generator if generator is not None else torch.Generator().manual_seed(0)
     exact = lfr.detach().to("cpu", torch.float64)
+    starts = None if patterns is None else patterns.detach().to("cpu", torch.float64).numpy()
+    if starts is not None and (starts.ndim != 2 or starts.shape[1] != lfr.nv):
+        raise InputError(f"patterns must be (k, {lfr.nv}), one slope per neuron; got {starts.shape}.")
     if isinstance(settled, Monotone):
         return _monotone(settled, rows)
     if isinstance(settled, Contracting):
         pair = None
         if lfr.nx and lfr.dt is not None:
             pair = slowest_pair(exact, tries=4 * tries, time=time, generator=generator)
-        pattern, slopes = worst_rate(rows)
+        pattern, slopes = worst_rate(rows, starts=starts)
         found = _result(settled, pair, pattern, slopes)
         if rows.discrete:
             return found(lambda value: value > settled.rate * (1 + _ROUNDING) or (settled.rate == 1 and value >= 1))
         return found(lambda value: value < settled.rate * (1 - _ROUNDING) or (settled.rate == 0 and value <= 0))
-    time = time if lfr.nx else 1
+    time, towards = time if lfr.nx else 1, None
     if isinstance(settled, Lipschitz):
         u_scale, y_scale = (torch.tensor(scale, dtype=torch.float64) for scale in settled.scales(labels))
 
         def gain(du: Tensor, dy: Tensor) -> Tensor:
             return (dy / y_scale).flatten(1).norm(dim=1) / (du / u_scale).flatten(1).norm(dim=1).clamp_min(1e-300)
 
-        pattern, slopes = worst_gain(rows, u_scale.numpy(), y_scale.numpy())
+        pattern, slopes = worst_gain(rows, u_scale.numpy(), y_scale.numpy(), starts=starts)
+        if rows.discrete:
+            towards = worst_input(rows, slopes, u_scale.numpy(), y_scale.numpy(), time)
         score, broken = gain, lambda value: value > settled.gamma * (1 + _ROUNDING)
     else:
         Q, S, R = (torch.from_numpy(part) for part in settled.matrices(labels))
@@ -115,7 +122,8 @@ def lower_bound(
         score, broken = shortage, lambda value: value > _ROUNDING
     pair = None
     if lfr.dt is not None and lfr.nu:
-        pair = attack(exact, score, u_scale, time=time, tries=tries, steps=steps, generator=generator)
+        towards = None if towards is None else torch.from_numpy(towards.copy())
+        pair = attack(exact, score, u_scale, time=time, tries=tries, steps=steps, generator=generator, towards=towards)
     return _result(settled, pair, pattern, slopes)(broken)
 
 

@@ -16,14 +16,18 @@ from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
 from eqnets.system.lti import LTI, hinf_norm
 
+_LONGEST = 1500
+"""Rows and columns of the response over a horizon, beyond which its largest singular value takes seconds."""
 
-def worst_rate(rows: Rows, *, sweeps: int = 3, seed: int = 0) -> tuple[float, Array]:
+
+def worst_rate(rows: Rows, *, sweeps: int = 3, seed: int = 0, starts: Array | None = None) -> tuple[float, Array]:
     """The largest spectral radius (rightmost pole, as c = −Re) of a frozen pattern: every rate below it is false.
 
     Args:
         rows: of the system.
         sweeps: of flips.
         seed: of the random starts.
+        starts: (k, nv) patterns to begin with, besides.
 
     Returns:
         The rate, and the slopes (nv,).
@@ -40,11 +44,13 @@ def worst_rate(rows: Rows, *, sweeps: int = 3, seed: int = 0) -> tuple[float, Ar
         poles = np.linalg.eigvals(A)
         return float(np.abs(poles).max() if rows.discrete else poles.real.max())
 
-    best, slopes = _flips(rows, value, sweeps, seed)
+    best, slopes = _flips(rows, value, sweeps, seed, starts)
     return sign * best, slopes
 
 
-def worst_gain(rows: Rows, u_scale: Array, y_scale: Array, *, sweeps: int = 2, seed: int = 0) -> tuple[float, Array]:
+def worst_gain(
+    rows: Rows, u_scale: Array, y_scale: Array, *, sweeps: int = 2, seed: int = 0, starts: Array | None = None
+) -> tuple[float, Array]:
     """The largest gain of a frozen pattern, between scaled signals: its H∞ norm, or spectral norm without states.
 
     Args:
@@ -53,6 +59,7 @@ def worst_gain(rows: Rows, u_scale: Array, y_scale: Array, *, sweeps: int = 2, s
         y_scale: (ny,).
         sweeps: of flips.
         seed: of the random starts.
+        starts: (k, nv) patterns to begin with, besides.
 
     Returns:
         The gain, inf for a pattern that is unstable, and the slopes (nv,).
@@ -65,13 +72,47 @@ def worst_gain(rows: Rows, u_scale: Array, y_scale: Array, *, sweeps: int = 2, s
         A, B, C, D = closed
         return _norm(A, B * u_scale, C / y_scale[:, None], D * u_scale / y_scale[:, None], rows.discrete)
 
-    return _flips(rows, value, sweeps, seed)
+    return _flips(rows, value, sweeps, seed, starts)
 
 
-def _flips(rows: Rows, value: Callable[[Array], float], sweeps: int, seed: int) -> tuple[float, Array]:
+def worst_input(rows: Rows, slopes: Array, u_scale: Array, y_scale: Array, time: int) -> Array | None:
+    """The input of so many steps that a frozen pattern amplifies most, from state 0: a start for an attack.
+
+    Args:
+        rows: of a system in discrete time.
+        slopes: (nv,) the pattern.
+        u_scale: (nu,).
+        y_scale: (ny,).
+        time: steps.
+
+    Returns:
+        (time, nu), scaled and of norm 1; None where the pattern has no solution, or the horizon is too long.
+    """
+    closed = _closed(rows, slopes)
+    if closed is None or time * max(rows.nu, len(rows.Ly)) > _LONGEST or not np.isfinite(closed[0]).all():
+        return None
+    A, B, C, D = closed
+    B, C, D = B * u_scale, C / y_scale[:, None], D * u_scale / y_scale[:, None]
+    response = [D]  # the response to an impulse
+    for _ in range(time - 1):
+        response.append(C @ B)
+        B = A @ B
+    ny, nu = D.shape
+    toeplitz = np.zeros((time * ny, time * nu))
+    for later in range(time):
+        for earlier in range(later + 1):
+            toeplitz[later * ny : (later + 1) * ny, earlier * nu : (earlier + 1) * nu] = response[later - earlier]
+    if not (np.isfinite(toeplitz).all() and toeplitz.size):
+        return None
+    return np.linalg.svd(toeplitz, full_matrices=False)[2][0].reshape(time, nu)
+
+
+def _flips(
+    rows: Rows, value: Callable[[Array], float], sweeps: int, seed: int, given: Array | None
+) -> tuple[float, Array]:
     rng = np.random.default_rng(seed)
     corners = np.where(rng.random((4, rows.nv)) < 0.5, rows.low, rows.high)
-    starts = [rows.low, (rows.low + rows.high) / 2, rows.high, *corners]
+    starts = [rows.low, (rows.low + rows.high) / 2, rows.high, *corners, *([] if given is None else given)]
     best, slopes = max(((value(start), start) for start in starts), key=lambda pair: pair[0])
     for _ in range(sweeps if math.isfinite(best) else 0):
         before = best

@@ -75,7 +75,7 @@ def contracting(
 
 def smallest_gain(
     rows: Rows, claim: Lipschitz, labels: Labels, *, rtol: float = 1e-7, progress: Progress | None = None
-) -> tuple[float, Array, Array, Solution]:
+) -> tuple[float, Array, Array, Array]:
     """The smallest γ that (★) can prove, up to rtol, with P and Λ of about that gain (not of a good margin).
 
     Args:
@@ -88,7 +88,7 @@ def smallest_gain(
     A `NotCertified` says that no P, Λ prove any gain.
 
     Returns:
-        γ, P (nx, nx), Λ (nv,), and the solution whose multiplier points to the worst increments.
+        γ, P (nx, nx), Λ (nv,), and the slopes (k, nv) of the k worst increments, to which the multiplier points.
     """
     _check_size(rows)
     u_scale, y_scale = (np.array(scale) for scale in claim.scales(labels))
@@ -117,7 +117,27 @@ def smallest_gain(
     predict(progress, problem)
     found = solve(problem, c, y, rtol=rtol)
     P, lam, (t,) = problem.split(found.y)
-    return factor.gamma * math.sqrt(max(t, 0.0)), *scaled.witness(P, lam), found
+    return factor.gamma * math.sqrt(max(t, 0.0)), *scaled.witness(P, lam), worst_slopes(scaled, found)
+
+
+def worst_slopes(scaled: Scaled, found: Solution, count: int = 3) -> Array:
+    """The slopes of the increments that hold the bound back: Δw/Δv on the top eigenvectors of the multiplier X.
+
+    Where X has rank one and its slopes are attained, (★) is exact; else they are a good start for an attack.
+
+    Args:
+        scaled: the coordinates of the program.
+        found: its solution.
+        count: of eigenvectors.
+
+    Returns:
+        (k, nv), inside the slopes' intervals.
+    """
+    rows = scaled.rows
+    increments = scaled.C @ np.linalg.eigh(found.X)[1][:, -count:]
+    w, v = increments[rows.parts()["w"]].T, (rows.Lz @ increments).T
+    slopes = w / np.where(np.abs(v) > 1e-300, v, 1e-300)
+    return np.clip(slopes, rows.low, rows.high)[::-1]
 
 
 def with_supply(

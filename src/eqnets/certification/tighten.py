@@ -73,7 +73,7 @@ def tighten(
         raise InputError(f"rtol must be positive, got {rtol}.")
     if isinstance(lfr, ConvLFR):
         return tighten_convolutional(claim, lfr)
-    rows, labels = Rows.of(lfr), Labels.of(lfr)
+    rows = Rows.of(lfr)
     match claim:
         case Monotone():
             D11 = rows.Lz[:, rows.parts()["w"]]
@@ -87,12 +87,30 @@ def tighten(
             rate, P, Lambda = _rate(rows, lfr, witness, rtol, progress)
             return certify(Contracting(rate), lfr, _witness(P, Lambda), proof=proof)
         case Lipschitz():
-            settled = claim.for_system(labels)
-            gamma, P, Lambda, _ = semidefinite.smallest_gain(rows, settled, labels, progress=progress)
-            return _just_above(gamma, settled, lfr, (P, Lambda), proof)
+            return tightest_gain(claim, lfr, proof=proof, progress=progress)[0]
     raise InputError(
         f"there is no number to tighten in {type(claim).__name__}; give Contracting(), Lipschitz or Monotone."
     )
+
+
+def tightest_gain(
+    claim: Lipschitz, lfr: LFR, *, proof: str = "exact", progress: Progress | None = None
+) -> tuple[Certificate, Array]:
+    """The smallest gain that P and Λ prove, and what holds it back.
+
+    Args:
+        claim: whose scales are meant.
+        lfr: the system.
+        proof: as in `certify`.
+        progress: as in `certify`.
+
+    Returns:
+        The certificate, and the slopes (k, nv) of the worst increments.
+    """
+    rows, labels = Rows.of(lfr), Labels.of(lfr)
+    settled = claim.for_system(labels)
+    gamma, P, Lambda, slopes = semidefinite.smallest_gain(rows, settled, labels, progress=progress)
+    return _just_above(gamma, settled, lfr, (P, Lambda), proof), slopes
 
 
 def _rate(
