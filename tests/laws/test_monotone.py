@@ -118,6 +118,23 @@ def test_the_equilibrium_is_found_and_its_gradient_is_that_of_a_dense_solve(kind
                     assert float((one - other).abs().max()) < 1e-8 * size, (activation, solver, name)
 
 
+@pytest.mark.parametrize("splitting", list(STEPS), ids=lambda s: s.__name__)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_derivative_of_the_steps_tends_to_that_of_the_equilibrium(kind, splitting):
+    """Unrolled: once the solve has converged, so has its derivative, also through a prox that is solved for."""
+    x = data(kind, batch=2)
+    for activation in ("relu", "elu(0.5)", "tanh"):
+        gradients = []
+        for adjoint in (eq.Implicit(splitting()), eq.Unrolled()):
+            model = make(kind, activation, scale=0.5, solver=splitting(), adjoint=adjoint)
+            solution = model.solve(x)
+            assert solution.adjoint.exact == isinstance(adjoint, eq.Implicit)
+            flat(solution.value).sin().sum().backward()
+            gradients.append([torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()])
+        for exact, unrolled in zip(*gradients, strict=True):
+            assert float((exact - unrolled).abs().max()) < 1e-8 * float(1 + exact.abs().max()), activation
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_margin_holds_for_every_parameter_value(kind):
     for seed in range(5):

@@ -248,7 +248,7 @@ def test_any_solver_may_find_it_and_any_may_differentiate_it(solver, adjoint):
     torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
 
 
-def test_approximate_adjoints_are_named_and_unrolling_is_refused():
+def test_approximate_adjoints_are_named():
     x = inputs(3, 4)
     exact = torch.autograd.grad(dense()(x).sum(), list(dense().parameters()), allow_unused=True)
     del exact
@@ -261,8 +261,20 @@ def test_approximate_adjoints_are_named_and_unrolling_is_refused():
         solution.value.sum().backward()
         off = float((model.U.grad - reference.U.grad).abs().max())
         assert off >= least
-    with pytest.raises(eq.InputError, match="Unrolled"):
-        dense(adjoint=eq.Unrolled())(x)
+
+
+def test_unrolling_has_derivatives_of_second_order_and_is_refused_under_transforms():
+    x = inputs(3, 4).requires_grad_()
+    found = []
+    for adjoint in (None, eq.Unrolled()):
+        model = dense(adjoint=adjoint)  # tanh: its prox is solved for
+        (g,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(g.square().sum(), [x, *model.parameters()]))
+    for exact, unrolled in zip(*found, strict=True):
+        torch.testing.assert_close(unrolled, exact, rtol=0, atol=1e-7)
+    assert torch.equal(dense(adjoint=eq.Unrolled())(x), dense()(x))
+    with pytest.raises(eq.InputError, match="torch.func"):
+        torch.func.grad(lambda x: dense(adjoint=eq.Unrolled())(x).sum())(x.detach())
 
 
 def test_the_backward_solve_is_reported():

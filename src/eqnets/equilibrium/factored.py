@@ -41,7 +41,7 @@ class Factored:
     """An operator, the constants of I − W, and the resolvents that have been asked for: each factorised once.
 
     Args:
-        operator: W, without a graph.
+        operator: W; with a graph only where the steps themselves are differentiated.
         margin: m > 0, a lower bound of the symmetric part of I − W, in the coordinates of `geometry`.
         geometry: an operator similar to W, in whose coordinates I − W is monotone; None: W itself.
         takes: whether the operator acts on each row alike, so that rows can be dropped.
@@ -65,8 +65,7 @@ class Factored:
             The resolvent, the same object at every call.
         """
         if alpha not in self._resolvents:
-            with torch.no_grad():
-                self._resolvents[alpha] = self.operator.resolvent(alpha)
+            self._resolvents[alpha] = self.operator.resolvent(alpha)
         return self._resolvents[alpha]
 
     def lipschitz(self, like: Tensor) -> float:

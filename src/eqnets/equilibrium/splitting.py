@@ -34,7 +34,6 @@ class Splitting(Solver):
     alpha: float | None = None
 
     patience: ClassVar[int] = 10**9  # convergence is proved, though the residual need not fall at every step
-    unrollable: ClassVar[bool] = False
     needs_inclusion: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

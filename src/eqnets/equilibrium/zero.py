@@ -15,9 +15,10 @@ from torch import Tensor
 
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
 from eqnets.equilibrium.factored import Factored, Resolvent
-from eqnets.equilibrium.failure import check_policy
+from eqnets.equilibrium.failure import check_policy, report
 from eqnets.equilibrium.implicit import has_tangent
 from eqnets.equilibrium.inclusion import Cotangent, Inclusion, Proximal, Tangent
+from eqnets.equilibrium.loop import solve
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.problem import How
 from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics
@@ -53,13 +54,9 @@ def zero(
         The solution.
 
     Raises:
-        InputError: an unknown option, or Unrolled, whose steps would go through a prox that is solved for.
+        InputError: an unknown option, or Unrolled under torch.func.
     """
     check_policy(on_failure)
-    if isinstance(adjoint, Unrolled):
-        raise InputError(
-            "Unrolled() does not differentiate the steps of a splitting; use Implicit(), which is exact, or Phantom(k)."
-        )
     how = How(solver, tolerance(rtol, atol, bias.dtype), max_steps, on_failure, 1)
     back = how.of_adjoint(adjoint) if isinstance(adjoint, Implicit) else None
     record = AdjointRecord(type(adjoint).__name__, adjoint.exact)
@@ -69,9 +66,19 @@ def zero(
         return sigma.value(build(*weights).apply(z) + bias)
 
     start = torch.zeros_like(bias) if z0 is None else z0.detach()
+    tracked = torch.is_grad_enabled() and any(t.requires_grad or has_tangent(t) for t in inputs)
+    if isinstance(adjoint, Unrolled) and tracked:
+        if torch._C._are_functorch_transforms_active():
+            raise InputError("Unrolled() stops on values, which torch.func transforms hide; use adjoint=Implicit().")
+        known = factor(*(t.detach() for t in weights))
+        map = Inclusion(Factored(build(*weights), known.margin, known.geometry), sigma, bias)
+        found = solve(map, start, solver.unrolled(), how.tol, max_steps)
+        statistics = Statistics(found.status, found.residual, found.steps)
+        report(statistics, on_failure)
+        return Solution(found.value, statistics, record)
     equation = Zero(function, how, back, None, sigma, lambda b: b, factor, record)
     z, status, residual, steps = _Solved.apply(equation, start, *inputs)  # type: ignore[misc]
-    if back is None:
+    if back is None and not isinstance(adjoint, Unrolled):
         z = truncated(Map(function, inputs, None), z, *adjoint.truncation())
     return Solution(z, Statistics(status, residual, steps), record)
 

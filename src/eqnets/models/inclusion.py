@@ -73,7 +73,9 @@ class InclusionModel(nn.Module):
         if not isinstance(solver, Solver):
             raise InputError(f"solver must be a solver such as eqnets.PeacemanRachford(); got {solver!r}.")
         if adjoint is not None and not isinstance(adjoint, Adjoint):
-            raise InputError(f"adjoint must be eqnets.Implicit(), Phantom(), JacobianFree() or None; got {adjoint!r}.")
+            raise InputError(
+                f"adjoint must be eqnets.Implicit(), Unrolled(), Phantom(), JacobianFree() or None; got {adjoint!r}."
+            )
         if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1:
             raise InputError(f"max_steps must be an integer ≥ 1; got {max_steps!r}.")
         check_policy(on_failure)

@@ -22,6 +22,7 @@ def argument(value: Elementwise, derivative: Elementwise, x: Tensor, alpha: floa
     """The y with α y + (1 − α) σ(y) = x, by Newton's method inside a bracket.
 
     The left side has slopes between min(1, α) and max(1, α), so that every evaluation brackets the root on both sides.
+    The search leaves no graph; two steps of no length from the root carry its first two derivatives.
 
     Args:
         value: σ, elementwise, with slopes in [0, 1].
@@ -34,15 +35,32 @@ def argument(value: Elementwise, derivative: Elementwise, x: Tensor, alpha: floa
     """
     if alpha == 1.0:
         return x
+    with torch.no_grad():
+        y = _root(value, derivative, x.detach(), alpha)
+    for _ in range(2 if torch.is_grad_enabled() else 0):
+        step = _excess(value, x, y, alpha) / _slope(derivative, y, alpha)
+        y = y - (step - step.detach())
+    return y
+
+
+def _excess(value: Elementwise, x: Tensor, y: Tensor, alpha: float) -> Tensor:
+    return torch.add(alpha * y - x, value(y), alpha=1 - alpha)
+
+
+def _slope(derivative: Elementwise, y: Tensor, alpha: float) -> Tensor:
+    return torch.add(torch.full_like(y, alpha), derivative(y), alpha=1 - alpha)
+
+
+def _root(value: Elementwise, derivative: Elementwise, x: Tensor, alpha: float) -> Tensor:
     least, most = min(1.0, alpha), max(1.0, alpha)
     y = torch.zeros_like(x)
     low, high = torch.full_like(x, -torch.inf), torch.full_like(x, torch.inf)
     tolerance = 2 * torch.finfo(x.dtype).eps
     for _ in range(MAX_STEPS):
-        excess = torch.add(alpha * y - x, value(y), alpha=1 - alpha)
+        excess = _excess(value, x, y, alpha)
         near, far = y - excess / most, y - excess / least
         low, high = torch.maximum(low, torch.minimum(near, far)), torch.minimum(high, torch.maximum(near, far))
-        trial = y - excess / torch.add(torch.full_like(y, alpha), derivative(y), alpha=1 - alpha)
+        trial = y - excess / _slope(derivative, y, alpha)
         trial = torch.where((trial >= low) & (trial <= high), trial, (low + high) / 2)
         moved = (trial - y).abs() > tolerance * (1 + trial.abs())
         y = trial
