@@ -68,7 +68,7 @@ class Unrolled(Adjoint):
     """Differentiate through the iterations that were made: the derivative of the algorithm, not of the equilibrium.
 
     It tends to the exact derivative as the solve converges, and its memory grows with the steps. Every order. For
-    solvers whose steps are differentiable (Picard, Anderson, Broyden, and Auto up to its first stage).
+    solvers whose steps are differentiable (Picard, Anderson, Broyden, the splittings, and Auto up to its first stage).
     """
 
 
