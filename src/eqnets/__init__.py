@@ -18,7 +18,10 @@ from eqnets.certification import (
     Passive,
     WellPosed,
     certify,
+    class_margins,
+    error_bar,
     lower_bound,
+    three_numbers,
     tighten,
     verify,
 )
@@ -86,6 +89,7 @@ from eqnets.system.scale import fold
 from eqnets.system.simulate import linearise, simulate
 from eqnets.system.steady import operating_point, static_characteristic
 from eqnets.system.stepper import Stepper
+from eqnets.system.taps import ConvLFR
 from eqnets.system.witness import Supply, Witness
 
 if TYPE_CHECKING:
@@ -123,6 +127,7 @@ __all__ = [
     "jacobian_norm",
     "spectral_radius",
     # system
+    "ConvLFR",
     "LFR",
     "LTI",
     "Nonlinearity",
@@ -173,7 +178,10 @@ __all__ = [
     "Passive",
     "WellPosed",
     "certify",
+    "class_margins",
+    "error_bar",
     "lower_bound",
+    "three_numbers",
     "tighten",
     "verify",
     # identification and reporting

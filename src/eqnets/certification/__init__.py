@@ -7,6 +7,8 @@ from eqnets.certification.convolutional import ConvCertificate
 from eqnets.certification.error_bar import ErrorBar, error_bar
 from eqnets.certification.labels import Labels, PairGain
 from eqnets.certification.lower_bound import LowerBound, lower_bound
+from eqnets.certification.margins import Margins, class_margins
+from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
 from eqnets.certification.tighten import tighten
 
 __all__ = [
@@ -19,13 +21,17 @@ __all__ = [
     "Labels",
     "Lipschitz",
     "LowerBound",
+    "Margins",
     "Monotone",
     "PairGain",
     "Passive",
+    "ThreeNumbers",
     "WellPosed",
     "certify",
+    "class_margins",
     "error_bar",
     "lower_bound",
+    "three_numbers",
     "tighten",
     "verify",
 ]
