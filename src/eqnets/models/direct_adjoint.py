@@ -2,7 +2,7 @@
 
 With R = [F, cB1, cB2] and [A, B1, B2] = E⁻¹R the adjoint of the solve is R̄ = E⁻ᵀ[Ā, B̄1, B̄2], Ē = −R̄[A, B1, B2]ᵀ;
 division by Λ gives Λ̄ = −Σ_j (C̄1∘C1 + D̄11∘D11 + D̄12∘D12)/Λ; and H = T + ε(I + diag T), T = SᵀS give S̄ = S(T̄ + T̄ᵀ).
-One LU factorisation and two products of the size of S, where autograd needs about sixty operations. Everything is
+One inverse of E and two products of the size of S, where autograd needs about sixty operations. Everything is
 float64; only the last product of the adjoint, whose result is rounded to S's dtype anyway, runs in that dtype. Second
 derivatives, and transforms of torch.func, go through `plain`, which is the same map for autograd.
 """
@@ -73,8 +73,8 @@ class _Explicit(torch.autograd.Function):
         H.diagonal().mul_(1 + eps).add_(eps)
         H22, cP = H[n:m, n:m], H[m:, m:].clone()
         E = torch.add(H[:n, :n], cP, alpha=rate**-2).add_(Y1).sub_(Y1.mT).mul_(0.5)
-        LU, pivots = torch.linalg.lu_factor(E)
-        AB = torch.linalg.lu_solve(LU, pivots, torch.cat([H[m:, :m], cB2], dim=1))
+        inverse = torch.linalg.inv(E)
+        AB = inverse @ torch.cat([H[m:, :m], cB2], dim=1)
         if full is None:
             Lambda, cD11 = H22.diagonal() / 2, -torch.tril(H22, -1)
         else:
@@ -85,7 +85,7 @@ class _Explicit(torch.autograd.Function):
         sizes = [n, m - n, cB2.shape[1]]
         blocks = [*AB.split(sizes, dim=1), *CD.split(sizes, dim=1)]
         rounded = [block.to(dtype, memory_format=torch.contiguous_format, copy=True) for block in blocks]
-        return *rounded, E, cP, Lambda, LU, pivots, AB, CD, H.diagonal().clone()
+        return *rounded, E, cP, Lambda, inverse, AB, CD, H.diagonal().clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Explicit) -> None:
@@ -99,20 +99,20 @@ class _Explicit(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[Any, ...], rate: float, dtype: torch.dtype, *given: Tensor) -> tuple[Any, Any]:
         def one(*values: Tensor) -> Explicit:
             unused = torch.zeros((), dtype=torch.float64)  # derivatives under a transform go through `plain`
-            return *_rounded(plain(*values, rate), dtype), *(unused.clone() for _ in range(5))  # type: ignore[call-arg]
+            return *_rounded(plain(*values, rate), dtype), *(unused.clone() for _ in range(4))  # type: ignore[call-arg]
 
-        return torch.vmap(one, in_dims=in_dims[2:])(*given), (0,) * 14
+        return torch.vmap(one, in_dims=in_dims[2:])(*given), (0,) * 13
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        S, Y1, cB2, cD12, full, eps, Lambda, LU, pivots, AB, CD, diagonal = ctx.saved_tensors
+        S, Y1, cB2, cD12, full, eps, Lambda, inverse, AB, CD, diagonal = ctx.saved_tensors
         if torch.is_grad_enabled():  # a graph of the gradient is wanted
             return None, None, *_second_order(ctx.rate, (S, Y1, cB2, cD12, full, eps), gradients)
         n, q, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
         m = n + q
         gAB, gCD = _joined(gradients[:3], AB, [n, q, nu]), _joined(gradients[3:6], CD, [n, q, nu])
         gE, gcP, gLambda = gradients[6:9]
-        gR = torch.linalg.lu_solve(LU, pivots, gAB, adjoint=True)
+        gR = inverse.mT @ gAB
         gE = -gR @ AB.mT if gE is None else gE - gR @ AB.mT
         gCD = gCD / Lambda[:, None]
         through = -(gCD * CD).sum(1)
