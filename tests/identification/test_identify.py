@@ -77,7 +77,7 @@ def test_the_physical_system_is_the_model_in_other_units(fit: Fit, data: eq.Data
 def test_the_same_command_gives_the_same_model(data: eq.Data, guarantee: eq.Contracting | eq.Lipschitz) -> None:
     digests = {eq.identify(data, guarantee, **QUICK).lfr.digest() for _ in range(2)}
     assert len(digests) == 1
-    assert eq.identify(data, guarantee, **{**QUICK, "seed": 4}).lfr.digest() not in digests
+    assert eq.identify(data, guarantee, **{**QUICK, "seed": 9}).lfr.digest() not in digests
 
 
 @pytest.mark.parametrize(("gamma", "costs"), [(8.0, False), (0.6, True)])

@@ -11,6 +11,7 @@ from eqnets.errors import DataError
 from eqnets.identification.data import Data
 from eqnets.identification.initial_state import Prior
 from eqnets.identification.moments import initial_states, moments
+from eqnets.identification.output_error import balanced, refine
 from eqnets.identification.start import largest_radius, spectra, vector_fit
 from eqnets.identification.streams import Streams
 from eqnets.identification.train import validation_rmse
@@ -58,14 +59,15 @@ def linear_models(heads: Data, check: Streams, orders: list[int], generator: tor
     found: list[Linear] = []
     for order in orders:
         try:
-            lti = vector_fit(bins, order, radius, heads.dt)
+            lti = balanced(vector_fit(bins, order, radius, heads.dt))
         except DataError:
             if not found:
                 raise
             break
         lfr = lti.to_lfr()
-        prior = moments(lfr, heads)
-        x0 = initial_states(lfr, heads, prior)
+        lti, x0 = refine(lti, initial_states(lfr, heads, moments(lfr, heads)), heads, radius)
+        lfr = lti.to_lfr()
+        prior = moments(lfr, heads, x0)
         found.append(Linear(lti, prior, x0, validation_rmse(lfr, check, x0)))
     return found
 
