@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from eqnets.identification.metrics import Score
     from eqnets.identification.readers import read
     from eqnets.identification.record import Record
+    from eqnets.identification.trade_off import TradeOff, trade_off
     from eqnets.reporting import report
 
 __version__ = "0.1.0"
@@ -190,10 +191,12 @@ __all__ = [
     "GreyBox",
     "Record",
     "Score",
+    "TradeOff",
     "identify",
     "load",
     "read",
     "report",
+    "trade_off",
     # errors and warnings
     "CertificateError",
     "DataError",
@@ -211,10 +214,12 @@ _IDENTIFY = {
     "GreyBox": "eqnets.identification.grey_box",
     "Record": "eqnets.identification.record",
     "Score": "eqnets.identification.metrics",
+    "TradeOff": "eqnets.identification.trade_off",
     "identify": "eqnets.identification.identify",
     "load": "eqnets.identification.files.load",
     "read": "eqnets.identification.readers",
     "report": "eqnets.reporting",
+    "trade_off": "eqnets.identification.trade_off",
 }
 
 logging.getLogger("eqnets").addHandler(logging.NullHandler())

@@ -50,6 +50,7 @@ def identify(
     restarts: int | None = None,
     refit: bool | None = None,
     learning_rate: float | None = None,
+    warm: Fit | None = None,
     integrator: str = "refuse",
     dt: float | None = None,
     progress: Progress | None = None,
@@ -85,6 +86,8 @@ def identify(
             its certificate is its own, its validation error is that of the choice. None: for short records.
         learning_rate: of Adam; None is 5e-4 for long records and 3e-3 for short ones (1e-2 for RNN, GRU and LSTM, which
             begin at random).
+        warm: a fit of the same records under another gain bound: training begins at its model, with the outputs scaled
+            so that it keeps this one; `nx` and `nv` are its own. For `Lipschitz` guarantees; see `eqnets.trade_off`.
         integrator: "refuse" to fit a model that forgets to an output that integrates its inputs (by a test, see
             `integrator`), or "ignore" the test, which is not made where no guarantee is asked for.
         dt: the sample time in seconds, for pairs of arrays.
@@ -125,6 +128,7 @@ def identify(
         activation="tanh" if activation is None else activation, seed=seed, restarts=restarts,
         refit=refit if refit is not None else not long, deadline=began + 60 * minutes, steps=steps, long=long,
         learning_rate=learning_rate if learning_rate is not None else (5e-4 if long else kind.learning_rate),
+        warm=_warm(warm, data),
     )  # fmt: skip
     found = search(parts.normal, parts.ends, plan, progress, keeper)
 
@@ -168,6 +172,14 @@ def _sharpest(guarantee: Guarantee, lfr: LFR, witness: Witness) -> Witness:
         return tighten(guarantee, lfr, witness, proof="float64").witness
     except NotCertified:
         return witness
+
+
+def _warm(fit: Fit | None, data: Data) -> tuple[torch.nn.Module, torch.Tensor] | None:
+    if fit is None:
+        return None
+    if fit.x0 is None or len(fit.x0) != len(data.records):
+        raise InputError("a warm start needs a fit of the very same records, with their initial states.")
+    return fit.model, fit.x0
 
 
 def _deploy(

@@ -14,7 +14,18 @@ from eqnets.errors import InputError
 from eqnets.identification.guarantee import Guarantee, Promise, supply_of
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import Linear
-from eqnets.models import GRU, LSTM, RNN, ContractingREN, DissipativeREN, FreeREN, LipschitzREN, NeuralODE, shrink
+from eqnets.models import (
+    GRU,
+    LSTM,
+    RNN,
+    ContractingREN,
+    DissipativeREN,
+    FreeREN,
+    LipschitzREN,
+    NeuralODE,
+    lower_gain,
+    shrink,
+)
 from eqnets.system.witness import Supply
 
 
@@ -91,8 +102,9 @@ def settle(model: str, guarantee: Promise | None, nx: int | None, nv: int | None
 
 
 def begin(
-    model: str, guarantee: Promise, normaliser: Normaliser, linear: Linear, nv: int, activation: str, seed: int
-) -> tuple[nn.Module, Tensor, list[str]]:
+    model: str, guarantee: Promise, normaliser: Normaliser, linear: Linear, nv: int, activation: str, seed: int,
+    warm: tuple[nn.Module, Tensor] | None = None,
+) -> tuple[nn.Module, Tensor, list[str]]:  # fmt: skip
     """A model to train, float64, between normalised signals.
 
     REN, linear model and neural ODE begin at the linear model, or near it; the others at random, as is their custom.
@@ -106,13 +118,18 @@ def begin(
         nv: number of neurons, hidden units, or width of the hidden layer.
         activation: of a REN.
         seed: of every random number.
+        warm: a trained `LipschitzREN` and the records' initial states, to begin at instead, under another gain bound.
 
     Returns:
         The model, the records' initial states (record, nx), and what a user must read.
 
     Raises:
-        InputError: hidden units are needed, and nv is 0.
+        InputError: hidden units are needed, and nv is 0; or the warm start is not one.
     """
+    if warm is not None:
+        if not (isinstance(warm[0], LipschitzREN) and isinstance(guarantee, Lipschitz)):
+            raise InputError("a warm start goes from one gain bound to another; fit both with eqnets.Lipschitz(gamma).")
+        return lower_gain(warm[0], _normalised_gamma(guarantee, normaliser)), warm[1].clone(), []
     generator = torch.Generator().manual_seed(seed)
     lti = linear.lti
     if model in ("ren", "linear"):
@@ -137,13 +154,7 @@ def _ren(
         "rate": guarantee.rate if isinstance(guarantee, Contracting) else 1.0, "activation": activation,
         "generator": generator, "x_scale": torch.diagonal(linear.prior.covariance).sqrt(),
     }  # fmt: skip
-    gamma = None
-    if isinstance(guarantee, Lipschitz):  # the normaliser's scales are one factor times the claim's: γ carries over
-        factors = [
-            float(size[0]) / (1.0 if claimed is None else float(np.ravel(claimed)[0]))
-            for size, claimed in ((normaliser.u_scale, guarantee.u_scale), (normaliser.y_scale, guarantee.y_scale))
-        ]
-        gamma = guarantee.gamma * factors[0] / factors[1]
+    gamma = _normalised_gamma(guarantee, normaliser) if isinstance(guarantee, Lipschitz) else None
     supply = _normalised_supply(guarantee, normaliser)
     # a supply is kept with a wider margin: its storage is worse conditioned than that of a gain bound
     inside, cost = shrink(
@@ -161,6 +172,15 @@ def _ren(
         return DissipativeREN.from_linear(inside, nv, Q=supply.Q, S=supply.S, R=supply.R, **options), notes
     start = ContractingREN.from_linear(inside, nv, **options)
     return start if guarantee != "none" else FreeREN.from_lfr(start.explicit().detach()), notes
+
+
+def _normalised_gamma(guarantee: Lipschitz, normaliser: Normaliser) -> float:
+    """γ between normalised signals: their scales are one factor times the claim's, so that it carries over exactly."""
+    factors = [
+        float(size[0]) / (1.0 if claimed is None else float(np.ravel(claimed)[0]))
+        for size, claimed in ((normaliser.u_scale, guarantee.u_scale), (normaliser.y_scale, guarantee.y_scale))
+    ]
+    return guarantee.gamma * factors[0] / factors[1]
 
 
 def _normalised_supply(guarantee: Promise, normaliser: Normaliser) -> Supply | None:

@@ -43,6 +43,7 @@ class Plan:
         steps: of every start, or None for the deadline.
         learning_rate: of Adam.
         long: whether the records count as long.
+        warm: a trained network and its initial states to begin at, or None; see `kinds.begin`.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Plan:
     steps: int | None
     learning_rate: float
     long: bool
+    warm: tuple[nn.Module, Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +161,7 @@ def _refit(
 
 
 def _begin(start: Linear, plan: Plan, seed: int) -> tuple[nn.Module, Tensor, list[str]]:
-    return begin(plan.model, plan.guarantee, plan.normaliser, start, plan.nv, plan.activation, seed)
+    return begin(plan.model, plan.guarantee, plan.normaliser, start, plan.nv, plan.activation, seed, plan.warm)
 
 
 def _streams(normal: Data, ends: list[int], plan: Plan) -> Streams:

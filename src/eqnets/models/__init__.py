@@ -14,7 +14,7 @@ from eqnets.models.neural_ode import NeuralODE, ODEBlock
 from eqnets.models.recurrent import GRU, LSTM
 from eqnets.models.ren import ContractingREN, LipschitzREN
 from eqnets.models.rnn import RNN
-from eqnets.models.shrink import shrink
+from eqnets.models.shrink import lower_gain, shrink
 from eqnets.models.weight_tied import weight_tied
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "NeuralODE",
     "ODEBlock",
     "PassiveREN",
+    "lower_gain",
     "shrink",
     "weight_tied",
 ]

@@ -1,4 +1,4 @@
-"""Bring a linear system inside a promise, and say what that costs."""
+"""Bring a system inside a promise: a linear one, with what that costs, or a REN under a smaller gain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from eqnets.errors import InputError
-from eqnets.models.supply import frame, normalised, scatter
+from eqnets.models.ren import LipschitzREN
+from eqnets.models.supply import frame, gain_supply, normalised, scatter
 from eqnets.system.lti import LTI, hinf_norm
-from eqnets.system.witness import Supply
+from eqnets.system.witness import Supply, Witness
 
 
 def shrink(
@@ -54,6 +55,26 @@ def shrink(
     if near is lti:
         return lti, 0.0
     return near, _distance(lti, near)
+
+
+def lower_gain(network: LipschitzREN, gamma: float) -> LipschitzREN:
+    """A network under another gain bound whose outputs move s = γ/γ_old times as much about `by`, and nothing else.
+
+    With s·P and s·Λ the same witness proves it: s (γ_old|Δu|² − |Δy|²/γ_old) = γ|Δu|² − |sΔy|²/γ.
+
+    Args:
+        network: the network.
+        gamma: the bound to promise, above 0; most useful a little below the network's own.
+
+    Returns:
+        A new network, float64, of the same rate.
+    """
+    share = gamma / network.gamma
+    lfr, witness = network.explicit().detach().to("cpu"), network.witness()
+    scaled = lfr.replace(C2=share * lfr.C2, D21=share * lfr.D21, D22=share * lfr.D22)
+    P, Lambda = (share * value.to("cpu") for value in (witness.P, witness.Lambda))
+    witness = Witness(P, Lambda, gain_supply(gamma, lfr.nu, lfr.ny))
+    return LipschitzREN.from_lfr(scaled, witness, gamma=gamma, rate=network.rate, acyclic=network.acyclic)
 
 
 def _gain_under(lti: LTI, rate: float, supply: Supply) -> float:
