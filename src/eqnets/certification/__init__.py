@@ -3,12 +3,14 @@
 from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
+from eqnets.certification.compose import certify_connection
 from eqnets.certification.convolutional import ConvCertificate
 from eqnets.certification.error_bar import ErrorBar, error_bar
 from eqnets.certification.labels import Labels, PairGain
 from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.margins import Margins, class_margins
 from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
+from eqnets.certification.recovery import Recovery
 from eqnets.certification.tighten import tighten
 
 __all__ = [
@@ -24,10 +26,12 @@ __all__ = [
     "Margins",
     "Monotone",
     "PairGain",
+    "Recovery",
     "Passive",
     "ThreeNumbers",
     "WellPosed",
     "certify",
+    "certify_connection",
     "class_margins",
     "error_bar",
     "lower_bound",
