@@ -196,7 +196,10 @@ def trade_off(
         linear, norm = _scaled(fits[gamma], gamma, scales)
         rows.append(_row("linear, scaled", gamma, False, norm, linear, tails, n_init, 0.0))
     scored_on = "validation tails" if test is None else "test records"
-    return TradeOff(tuple(rows), fits, *scales, scored_on, tuple(data.y_names), tuple(data.y_units))
+    return TradeOff(
+        tuple(rows), fits, u_scale=scales[0], y_scale=scales[1], scored_on=scored_on, y_names=tuple(data.y_names),
+        y_units=tuple(data.y_units),
+    )  # fmt: skip
 
 
 def _row(
