@@ -191,10 +191,9 @@ def solve(
             break
         mu = (float(np.sum(X * S)) + float(z @ l)) / (len(S) + len(l))
         H = problem.schur(X, Z) + problem.G.T @ ((z / l)[:, None] * problem.G)
-        try:
-            size = 1 / np.sqrt(np.diagonal(H))
-            factor = scipy.linalg.cho_factor(H * size[:, None] * size[None, :] + 1e-15 * np.eye(len(H)))
-        except (np.linalg.LinAlgError, ValueError):
+        size = 1 / np.sqrt(np.diagonal(H))
+        factor = _factored(H * size[:, None] * size[None, :])
+        if factor is None:
             break
         gradient, root = problem.adjoint(Z) + problem.G.T @ (1 / l), _cholesky(X)
         if root is None:
@@ -234,6 +233,16 @@ def solve(
         if stalled > 2:
             break
     return Solution(y, float(c @ y), bound, step, X)
+
+
+def _factored(H: Array) -> tuple[Array, bool] | None:
+    """The Cholesky factor of a Schur complement that is positive definite up to rounding, with the least shift."""
+    for shift in (1e-15, 1e-12, 1e-10, 1e-9, 1e-8):
+        try:
+            return scipy.linalg.cho_factor((H + H.T) / 2 + shift * np.eye(len(H)))
+        except (np.linalg.LinAlgError, ValueError):
+            continue
+    return None
 
 
 def _cholesky(S: Array) -> Array | None:
