@@ -25,9 +25,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from lecture.network import N_Z, Cell, by_fsolve
 from record import SMOKE, store
-from scipy.optimize import fsolve
-from torch import Tensor
 
 import eqnets as eq
 
@@ -38,51 +37,17 @@ parser = argparse.ArgumentParser(description="The lecture's deep equilibrium exa
 parser.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
 output = parser.parse_args().output
 
-N_Z, T = 10, 3
 DEPTHS = [0, 1, 2, 3, 4, 10, 20, 30]
 SEEDS = 10 if SMOKE else 100
 
 
 # %% [markdown]
-# The cell. `torch.nn.Linear` draws its weights from ±1/√10, so that the spectral radius of $W_z$ is near 0.58; the
-# lecture's "added line 2" draws them from a standard normal, with a spectral radius near √10.
+# The cell, and `by_fsolve`, the lecture's listing 2 with a tolerance that is worth comparing, stand in
+# `lecture/network.py`. `torch.nn.Linear` draws weights from ±1/√10, so that the spectral radius of $W_z$ is near 0.58;
+# the lecture's "added line 2" draws them from a standard normal, with a spectral radius near √10.
 
 
 # %%
-class Cell(torch.nn.Module):
-    """tanh(W_z z + U_z x + b_z), in float64."""
-
-    def __init__(self, seed: int, normal: bool) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.W_z = torch.nn.Linear(N_Z, N_Z, dtype=torch.float64)
-        if normal:
-            torch.nn.init.normal_(self.W_z.weight)
-        self.U_z = torch.nn.Linear(T, N_Z, bias=False, dtype=torch.float64)
-        self.x = torch.randn(1, T, dtype=torch.float64)
-
-    def forward(self, z: Tensor, x: Tensor) -> Tensor:
-        return torch.tanh(self.W_z(z) + self.U_z(x))
-
-
-# %% [markdown]
-# The lecture's listing 2, with a tolerance that is worth comparing: `fsolve` on $g(z) = f(z) - z$ from zero.
-
-
-# %%
-def by_fsolve(cell: Cell) -> tuple[Tensor, bool]:
-    """The root from zero, and whether it is one: fsolve's own flag can be wrong, so the residual decides."""
-
-    def g(z: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return (cell(torch.from_numpy(z)[None], cell.x)[0] - torch.from_numpy(z)).numpy()
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # "no good progress": told by the residual
-        z, _, _, _ = fsolve(g, np.zeros(N_Z), xtol=1e-13, full_output=True)
-    return torch.from_numpy(z)[None], bool(np.abs(g(z)).max() < 1e-11)
-
-
 def study(normal: bool) -> dict:
     """Everything about one kind of weights, over the seeds."""
     distances: list[list[float]] = []

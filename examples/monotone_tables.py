@@ -22,6 +22,7 @@ from typing import Any
 
 import matplotlib
 import torch
+from lecture.network import N_Z, T, margin, radius
 from record import store
 from torch import Tensor
 
@@ -34,7 +35,7 @@ parser = argparse.ArgumentParser(description="The lecture's tables of monotone n
 parser.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
 output = parser.parse_args().output
 
-N_Z, T, LAYERS, DRAWS = 10, 3, 40, 10
+LAYERS, DRAWS = 40, 10
 F64 = torch.float64
 
 
@@ -44,11 +45,6 @@ F64 = torch.float64
 
 
 # %%
-def margin(W: Tensor) -> float:
-    """The smallest eigenvalue of the symmetric part of I − W."""
-    return float(torch.linalg.eigvalsh(torch.eye(N_Z, dtype=F64) - (W + W.T) / 2)[0])
-
-
 def layers(W: Tensor, injected: Tensor) -> Tensor:
     """z^40, from zero."""
     z = torch.zeros(1, N_Z, dtype=F64)
@@ -89,11 +85,6 @@ def monotone(seed: int) -> dict[str, Any]:
             "steps": int(solution.steps[0]), "converged": bool(solution.converged[0]),
             "residual": float((z - torch.tanh(z @ W.T + injected)).norm()), "bound": float(solution.bound[0]),
         }  # fmt: skip
-
-
-def radius(W: Tensor) -> float:
-    """The spectral radius."""
-    return float(torch.linalg.eigvals(W).abs().max())
 
 
 # %% [markdown]
