@@ -7,6 +7,7 @@ import torch
 
 import eqnets as eq
 from eqnets.equilibrium.newton_krylov import gmres
+from eqnets.equilibrium.secant import Secant, combine, dots
 
 
 def slow_symmetric(n=40, batch=4, dtype=torch.float64, unit=1.0):
@@ -177,3 +178,63 @@ def test_a_black_box_cannot_be_unrolled():
             eq.fixed_point(
                 lambda z, x: 0.5 * z + x, torch.zeros(1, 2).double(), x, solver=solver, adjoint=eq.Unrolled()
             )
+
+
+@pytest.mark.parametrize("n", [2, 79, 80, 81, 500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_with_a_memory_do_not_depend_on_its_size(n, dtype):
+    """Few numbers are summed, many go to the BLAS: on both sides of the line it is the same product."""
+    g = torch.Generator().manual_seed(5)
+    start, vector = torch.randn(2, 3, n, generator=g, dtype=torch.float64)
+    whole = torch.randn(3, 7, n, generator=g, dtype=torch.float64)
+    weights = torch.randn(3, 5, generator=g, dtype=torch.float64)
+    rows = whole.to(dtype)[:, :5]  # as a memory that is not full
+    near = {"rtol": 1e-9, "atol": 1e-9} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}
+    expected = torch.einsum("bmn,bn->bm", whole[:, :5], vector)
+    torch.testing.assert_close(dots(rows, vector.to(dtype)).double(), expected, **near)
+    expected = start - torch.einsum("bm,bmn->bn", weights, whole[:, :5])
+    torch.testing.assert_close(combine(start.to(dtype), weights.to(dtype), rows).double(), expected, **near)
+
+
+@pytest.mark.parametrize("solver", [eq.Anderson(), eq.Broyden()], ids=lambda s: type(s).__name__)
+def test_a_memory_is_not_read_before_it_is_written(solver, monkeypatch):
+    """What torch.empty returns may be anything; and a memory that was emptied is like a new one."""
+    f, z0 = slow_symmetric()
+    how = {"solver": solver, "max_steps": 60, "on_failure": "ignore"}
+    usual = eq.fixed_point(f, z0, **how)
+    start, forget, emptied = Secant.start, Secant.forget, []
+
+    def poisoned(self, map, point):
+        state = start(self, map, point)
+        for name in ("left", "right", "small"):
+            state[name].fill_(float("nan"))
+        return state
+
+    def counted(self, which, state):
+        emptied.append(which)
+        forget(self, which, state)
+
+    monkeypatch.setattr(Secant, "start", poisoned)
+    assert torch.equal(eq.fixed_point(f, z0, **how).value, usual.value)
+    monkeypatch.setattr(Secant, "forget", counted)
+
+    def jump(z):  # the residual grows once, far from the start
+        return f(z) + 10.0 * (z.abs().amax(1, keepdim=True) > 0.3)
+
+    how["max_steps"] = 12
+    assert eq.fixed_point(jump, z0, **how).residual.isfinite().all() and emptied
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [eq.Picard(), eq.Anderson(), eq.Broyden(), eq.Anderson(safeguard=float("inf")), eq.Auto(), eq.NewtonKrylov()],
+    ids=repr,
+)
+def test_overflow_is_a_status_and_not_a_warning_of_numpy(solver):
+    z0 = torch.ones(3, 4)
+    z0[1] = 0.0
+    how = {"solver": solver, "rtol": 0.0, "atol": 1e-5, "on_failure": "ignore"}
+    sol = eq.fixed_point(lambda z: 1e12 * z * (1 + z**2), z0, **how)
+    assert sol.converged.tolist()[1] and (sol.value[1] == 0).all()
+    if not isinstance(solver, (eq.Auto, eq.NewtonKrylov)):
+        assert (sol.status[[0, 2]] >= eq.Status.MAX_STEPS).all()

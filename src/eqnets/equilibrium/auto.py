@@ -109,7 +109,7 @@ class Auto(Solver):
         with np.errstate(divide="ignore", invalid="ignore"):  # residuals of 0 and ∞
             level = np.log(point.residual)  # the goal is 0
             per_step = (np.log(state["seen"]) - level) / (LOOK - LOOK // 2)
-        slow = ~(level <= per_step * self.patient) & (level >= 0)
+            slow = ~(level <= per_step * self.patient) & (level >= 0)
         if state["slow"] is not None:
             self._anderson.forget(slow & ~state["slow"], state)
             slow |= state["slow"]

@@ -45,5 +45,5 @@ class Broyden(Secant):
         S, dF, K, slot, before = memory
         K[:, slot, :] = dots(dF, S[:, slot])
         K[:, :, slot] = dots(S, point.r - before)  # Sᵀ(ΔF − s) of the newest
-        gamma, info = torch.linalg.solve_ex(K, dots(S, point.r))
-        return combine(point.fz, solved(gamma, info), dF)
+        gamma, info = torch.linalg.solve_ex(K, dots(S, point.r)[:, :, None])  # a vector would come back transposed
+        return combine(point.fz, solved(gamma[:, :, 0], info), dF)

@@ -149,7 +149,7 @@ class _Work:
 
     def _end(self, which: np.ndarray, status: int | np.ndarray, state: dict[str, Any]) -> None:
         """Write down the samples `which` of the working batch."""
-        where = np.flatnonzero(which)
+        (where,) = which.nonzero()
         rows = self.rows[where]
         self.records.status[rows] = status if isinstance(status, int) else status[where]
         self.records.residual[rows] = self.best[where]
@@ -157,7 +157,7 @@ class _Work:
         if "evaluations" in state:  # those that the solver made by itself
             self.records.steps[rows] += state["evaluations"][where]
         self.records.keep(rows, self.value, where)
-        self.active = self.active & ~which
+        self.active[where] = False
         self.count -= len(where)
 
     def _nonfinite(self, residual: np.ndarray, state: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ class _Work:
 
     def _give_up(self, which: np.ndarray, status: Status, r: Tensor, state: dict[str, Any]) -> None:
         if which.any():
-            grown = _sizes(r) > GROWTH * self.growth
+            grown = _sizes(r) / GROWTH > self.growth
             self._end(which, np.where(grown, int(Status.DIVERGED), int(status)), state)
 
     def compact(self) -> np.ndarray | None:

@@ -94,7 +94,8 @@ class Secant(Solver):
         if state["residual"] is None:
             z = point.fz
         else:
-            back = ~(point.residual <= self.safeguard * state["residual"])
+            with np.errstate(over="ignore", invalid="ignore"):
+                back = ~(point.residual <= self.safeguard * state["residual"])
             if state["back"] is not None:
                 back &= ~state["back"]
             if not back.any():
