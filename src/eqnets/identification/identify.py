@@ -28,7 +28,7 @@ from eqnets.identification.progress import Progress, tell
 from eqnets.identification.provenance import describe_data, environment
 from eqnets.identification.readers import read
 from eqnets.identification.restarts import Plan, search
-from eqnets.identification.train import Keeper
+from eqnets.identification.schedule import Keeper
 from eqnets.models import BlackBox
 from eqnets.system.lfr import LFR
 from eqnets.system.scale import fold
@@ -74,8 +74,9 @@ def identify(
         nx: number of states; None chooses the linear model's order on the validation tails. Not for rnn, gru and lstm.
         nv: number of neurons, hidden units, or the width of the hidden layer; None takes 20 for short records, 60 for
             long ones.
-        minutes: time to spend in all.
-        steps: number of updates of every start instead; the run is then the same every time.
+        minutes: time to spend in all; turned into numbers of steps in the first seconds, which a resumed run follows.
+        steps: number of steps of every start instead, first-order updates and a second-order finish; the run is then
+            the same every time.
         seed: of every random choice.
         activation: of a REN: a name with slopes within [0, 1]; None is tanh.
         val: the share of every record that is its validation tail.
@@ -84,7 +85,7 @@ def identify(
             begins without chance: one start an order; GRU, LSTM and neural ODE, whose steps cost most, have 2.
         refit: train the chosen start once more, on the heads and the tails together, for as many steps as were best;
             its certificate is its own, its validation error is that of the choice. None: for short records.
-        learning_rate: of Adam; None is 5e-4 for long records and 3e-3 for short ones (1e-2 for RNN, GRU and LSTM, which
+        learning_rate: of Adam; None is 1e-3 for long records and 3e-3 for short ones (1e-2 for RNN, GRU and LSTM, which
             begin at random).
         warm: a fit of the same records under another gain bound: training begins at its model, with the outputs scaled
             so that it keeps this one; `nx` and `nv` are its own. For `Lipschitz` guarantees; see `eqnets.trade_off`.
@@ -127,7 +128,7 @@ def identify(
         model=model, guarantee=guarantee, normaliser=parts.normaliser, nx=nx, nv=nv,
         activation="tanh" if activation is None else activation, seed=seed, restarts=restarts,
         refit=refit if refit is not None else not long, deadline=began + 60 * minutes, steps=steps, long=long,
-        learning_rate=learning_rate if learning_rate is not None else (5e-4 if long else kind.learning_rate),
+        learning_rate=learning_rate if learning_rate is not None else (1e-3 if long else kind.learning_rate),
         warm=_warm(warm, data),
     )  # fmt: skip
     found = search(parts.normal, parts.ends, plan, progress, keeper)
@@ -152,7 +153,8 @@ def identify(
         settings={
             "model": model, "guarantee": repr(guarantee) if guarantee != "none" else "none",
             "nx": seen.nx, "nv": plan.nv, "activation": plan.activation if kind.activation else None,
-            "seed": seed, "val": val, "minutes": minutes, "steps": steps, "learning_rate": plan.learning_rate,
+            "seed": seed, "val": val, "minutes": minutes, "steps": steps,
+            "updates": found.steps[0], "second_order_blocks": found.steps[1], "learning_rate": plan.learning_rate,
             "refit": plan.refit, "restarts": found.tried, "val_rmse": found.val_rmse,
             "linear_nx": found.linear.lti.nx, "linear_val_rmse": found.linear.val_rmse,
             "seconds": time.monotonic() - began,

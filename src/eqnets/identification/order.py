@@ -12,9 +12,9 @@ from eqnets.identification.data import Data
 from eqnets.identification.initial_state import Prior
 from eqnets.identification.moments import initial_states, moments
 from eqnets.identification.output_error import balanced, refine
+from eqnets.identification.simulation_error import validation_rmse
 from eqnets.identification.start import largest_radius, spectra, vector_fit
 from eqnets.identification.streams import Streams
-from eqnets.identification.train import validation_rmse
 from eqnets.system.lti import LTI
 
 LONG = 20_000

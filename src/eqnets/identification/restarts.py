@@ -1,4 +1,8 @@
-"""Train from several random starts within one time budget, choose one on the validation tails, and refit it."""
+"""Train from several random starts within one time budget, choose one on the validation tails, and refit it.
+
+The budget is turned into numbers of steps once, before the first start is trained, and the checkpoint keeps them: a
+resumed run follows them, however fast the machine is by then.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,18 @@ from eqnets.identification.guarantee import Promise
 from eqnets.identification.kinds import KINDS, begin
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import Linear, choose_linear, linear_models
+from eqnets.identification.pace import divided, measure
 from eqnets.identification.progress import Progress, tell
+from eqnets.identification.schedule import Keeper, Schedule, Training
 from eqnets.identification.streams import Streams, training_streams, validation_streams
-from eqnets.identification.train import Keeper, Schedule, Training, train
+from eqnets.identification.train import train
 
 _WASHOUT = 2048
 _LONG, _WHOLE, _CUT = (64, 2048), (1, 2048), (8, 128)
 """About how many streams, and their least length: of long records, of short ones, of short ones for slow rollouts."""
-_SEGMENT = {False: 2048, True: 512}
+_SEGMENT = {False: 2048, True: 256}
+_RESERVE = 0.05
+"""The share of the time that is left for the certificate."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Plan:
         restarts: how many starts.
         refit: whether to train the chosen one again on everything.
         deadline: by `time.monotonic`.
-        steps: of every start, or None for the deadline.
+        steps: of every start, a share of them of second order; None for the deadline.
         learning_rate: of Adam.
         long: whether the records count as long.
         warm: a trained network and its initial states to begin at, or None; see `kinds.begin`.
@@ -73,6 +81,7 @@ class Found:
         trained_on: the normalised records that it was trained on.
         val_rmse: the validation error that chose it (normalised).
         tried: one row a start.
+        steps: the first-order updates and second-order blocks that every start had.
         notes: what a user must read.
     """
 
@@ -82,6 +91,7 @@ class Found:
     trained_on: Data
     val_rmse: float
     tried: list[dict[str, Any]]
+    steps: tuple[int, int]
     notes: list[str]
 
 
@@ -113,7 +123,7 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
     check = validation_streams(normal, ends, _WASHOUT, min(_WASHOUT, max(normal.lengths)))
     linear = choose_linear(heads, check, plan.nx, torch.Generator().manual_seed(plan.seed))
     streams = _streams(normal, ends, plan)
-    shares = plan.restarts + (0.5 if plan.refit else 0.0)
+    steps = _steps(linear, streams, check, plan, keeper)
     candidates: list[_Candidate] = []
     for k in range(plan.restarts):
         start = linear
@@ -121,24 +131,39 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
         if plan.nx is None and k % 3 and KINDS[plan.model].states:
             order = linear.lti.nx + k % 3
             start = linear_models(heads, check, [order], torch.Generator().manual_seed(plan.seed))[0]
-        minutes = max(plan.deadline - time.monotonic(), 1.0) / 60 / (shares - k)
         model, x0, notes = _begin(start, plan, plan.seed + k)
         part = None if keeper is None else keeper.part(k)
-        training = train(model, streams, check, x0, _schedule(plan, minutes), _among(progress, k, plan), part)
+        training = train(model, streams, check, x0, _schedule(plan, steps), _among(progress, k, plan), part)
         error = min((row["val_rmse"] for row in training.history), default=math.inf)
         candidates.append(_Candidate(model, training, start.lti.nx, plan.seed + k, error, notes))
     best = min(candidates, key=lambda c: c.val_rmse)
     tried = [
         {"nx": c.training.x0.shape[1], "seed": c.seed, "steps": c.training.steps, "best_step": c.training.best_step,
-         "val_rmse": c.val_rmse, "seconds": c.training.seconds} for c in candidates
+         "best_block": c.training.best_block, "val_rmse": c.val_rmse, "seconds": c.training.seconds} for c in candidates
     ]  # fmt: skip
     if not plan.refit:
-        return Found(best.model, best.training, linear, heads, best.val_rmse, tried, best.notes)
-    return _refit(normal, best, linear, plan, tried, progress, keeper)
+        return Found(best.model, best.training, linear, heads, best.val_rmse, tried, steps, best.notes)
+    return _refit(normal, best, linear, plan, tried, steps, progress, keeper)
+
+
+def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper: Keeper | None) -> tuple[int, int]:
+    """First-order updates and second-order blocks of every start: as asked, as stored, or measured and stored."""
+    if plan.steps is not None:
+        return divided(plan.steps)
+    kept = None if keeper is None else keeper.load()
+    if kept is not None:
+        return kept[1]["steps"], kept[1]["blocks"]
+    left = (1 - _RESERVE) * max(plan.deadline - time.monotonic(), 0.0)
+    seconds = left / (plan.restarts + 1 if plan.refit else plan.restarts)
+    model, x0, _ = _begin(linear, plan, plan.seed)
+    steps, blocks = measure(model, streams, check, x0, _schedule(plan, (1, 0)), seconds).steps(seconds)
+    if keeper is not None:
+        keeper.save({}, {"steps": steps, "blocks": blocks})
+    return steps, blocks
 
 
 def _refit(
-    normal: Data, best: _Candidate, linear: Linear, plan: Plan, tried: list[dict[str, Any]],
+    normal: Data, best: _Candidate, linear: Linear, plan: Plan, tried: list[dict[str, Any]], steps: tuple[int, int],
     progress: Progress | None, keeper: Keeper | None,
 ) -> Found:  # fmt: skip
     """The chosen start once more, on heads and tails, for the number of steps that was best; the linear model too."""
@@ -149,15 +174,13 @@ def _refit(
     refitted = {model.lti.nx: model for model in linear_models(normal, check, orders, generator)}
     start = refitted[best.order]
     model, x0, notes = _begin(start, plan, best.seed)
-    stop = best.training.best_step
-    steps = max(stop, round(stop / max(best.training.best_done, 1e-9)))
-    schedule = replace(_schedule(plan, 1.0), steps=steps, stop=stop)
+    schedule = replace(_schedule(plan, steps), stop=best.training.best_step, finish=best.training.best_block)
     part = None if keeper is None else keeper.part(plan.restarts)
     told = None if progress is None else _again(progress)
     training = train(model, _streams(normal, whole, plan), None, x0, schedule, told, part)
     training.history = best.training.history
     chosen = replace(refitted[linear.lti.nx], val_rmse=linear.val_rmse)
-    return Found(model, training, chosen, normal, best.val_rmse, tried, notes)
+    return Found(model, training, chosen, normal, best.val_rmse, tried, steps, notes)
 
 
 def _begin(start: Linear, plan: Plan, seed: int) -> tuple[nn.Module, Tensor, list[str]]:
@@ -169,9 +192,9 @@ def _streams(normal: Data, ends: list[int], plan: Plan) -> Streams:
     return training_streams(normal, ends, most, shortest)
 
 
-def _schedule(plan: Plan, minutes: float) -> Schedule:
+def _schedule(plan: Plan, steps: tuple[int, int]) -> Schedule:
     return Schedule(
-        minutes=minutes, steps=plan.steps, segment=_SEGMENT[plan.long], learning_rate=plan.learning_rate,
+        steps=steps[0], finish=steps[1], segment=_SEGMENT[plan.long], learning_rate=plan.learning_rate,
         dtype=torch.float32 if plan.long else torch.float64,
     )  # fmt: skip
 
@@ -182,10 +205,8 @@ def _among(progress: Progress | None, k: int, plan: Plan) -> Progress | None:
         return None
 
     def relay(event: dict[str, Any]) -> None:
-        eta = plan.deadline - time.monotonic()
-        if plan.steps is not None:
-            whole = event["seconds"] + event["eta_seconds"]
-            eta = event["eta_seconds"] + whole * (plan.restarts - 1 - k)
+        whole = event["seconds"] + event["eta_seconds"]
+        eta = event["eta_seconds"] + whole * (plan.restarts - 1 - k)
         progress({**event, "eta_seconds": max(0.0, eta), "restart": k + 1, "restarts": plan.restarts})
 
     return relay

@@ -50,6 +50,17 @@ class Streams:
             self.u.to(dtype), self.y.to(dtype), self.weight.to(dtype), self.record, self.before, self.warm
         )  # fmt: skip
 
+    def starting(self, x0: Tensor, carried: Tensor) -> Tensor:
+        """(stream, nx): x0 (record, nx) where a record starts, `carried` (stream, nx) elsewhere."""
+        return torch.where((self.before < 0)[:, None], x0.to(carried.dtype)[self.record], carried)
+
+    def taken_over(self, starts: Tensor, last: Tensor) -> Tensor:
+        """`starts` (stream, nx), with `last` (stream, nx), where streams end, in place where others go on from them."""
+        follows = self.before >= 0
+        starts = starts.clone()
+        starts[follows] = last[self.before[follows]]
+        return starts
+
 
 def training_streams(data: Data, ends: list[int], most: int, shortest: int) -> Streams:
     """The first `ends[i]` samples of record i, cut into consecutive streams.

@@ -1,82 +1,24 @@
-"""Train a model on its simulation error: truncated back-propagation over carried states, Adam, validated, resumable."""
+"""Train a model on its simulation error: truncated back-propagation over carried states, Adam, validated, resumable.
+
+A second-order finish follows, see `finish`.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eqnets.errors import NotConverged
-from eqnets.identification.dynamics import roll
+from eqnets.identification.finish import finish
 from eqnets.identification.progress import Progress, tell
+from eqnets.identification.schedule import Keeper, Schedule, Training
+from eqnets.identification.simulation_error import squared_error, system_of, validation_rmse
 from eqnets.identification.streams import Streams
-from eqnets.models import BlackBox
-from eqnets.system.lfr import LFR
-
-
-class Keeper(Protocol):
-    """Where checkpoints go."""
-
-    def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Store a checkpoint, atomically."""
-        ...
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The last checkpoint, or None."""
-        ...
-
-    def part(self, k: int) -> Keeper:
-        """The keeper of the k-th of several runs."""
-        ...
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Args:
-        minutes: the time to spend; the learning rate falls with the clock.
-        steps: the number of steps; if given, training is the same on every run and `minutes` is not used.
-        stop: the step after which to stop all the same, the learning rate still falling as for `steps`.
-        learning_rate: of Adam, at its height; it rises over the first steps and falls along a cosine.
-        segment: the number of samples between two updates.
-        dtype: of the simulation during training.
-        checkpoint_seconds: how often a checkpoint is stored.
-    """
-
-    minutes: float = 5.0
-    steps: int | None = None
-    stop: int | None = None
-    learning_rate: float = 3e-3
-    segment: int = 512
-    dtype: torch.dtype = torch.float64
-    checkpoint_seconds: float = 30.0
-
-
-@dataclass
-class Training:
-    """What training leaves behind.
-
-    Args:
-        x0: (record, nx) the trained initial states.
-        history: one row a validation: step, seconds, train_rmse and val_rmse (normalised, all outputs), learning_rate.
-        best_step: the step whose parameters the model now has.
-        best_done: the share of the schedule that was behind it.
-        steps: the number of steps of the schedule.
-        seconds: the time spent training.
-    """
-
-    x0: Tensor
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
-    best_done: float = 0.0
-    steps: int = 0
-    seconds: float = 0.0
 
 
 def train(
@@ -100,7 +42,11 @@ def train(
     Raises:
         NotConverged: the training error is not finite from the start.
     """  # noqa: DOC502
-    return _Run(model, streams.to(schedule.dtype), validation, x0, schedule, progress, keeper).run()
+    found = _Run(model, streams.to(schedule.dtype), validation, x0, schedule, progress, keeper).run()
+    if not schedule.finish:
+        return found
+    part = None if keeper is None else keeper.part("finish")
+    return finish(model, streams, validation, found, schedule, progress, part)
 
 
 class _Run:
@@ -116,13 +62,11 @@ class _Run:
         self.starts = torch.zeros(len(streams), x0.shape[1], dtype=schedule.dtype)
         self.carried = self.starts.clone()
         self.step, self.position, self.seconds = 0, 0, 0.0
-        self.budget = 60 * schedule.minutes
-        self.next_validation, self.best_done = 10, 0.0
+        self.next_validation = 10
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self.history: list[dict[str, float]] = []
         self.running: list[float] = []
         self.segments = max(1, math.ceil(streams.length / schedule.segment))
-        self.cost_of_validation = 0.0
 
     # the loop ---------------------------------------------------------------------------------------------------------
 
@@ -134,7 +78,7 @@ class _Run:
             self._validate()
         clock = saved = time.monotonic()
         try:
-            while self._done() < 1 and self.step != self.schedule.stop and not self._hopeless():
+            while self.step < self._last() and not self._hopeless():
                 self._update()
                 now = time.monotonic()
                 self.seconds, clock = self.seconds + now - clock, now
@@ -152,34 +96,30 @@ class _Run:
         if self.best is not None:
             self._restore(self.best[2])
         best_step = self.best[1] if self.best is not None else self.step
-        return Training(self.x0.detach().clone(), self.history, best_step, self.best_done, self.step, self.seconds)
+        return Training(self.x0.detach().clone(), self.history, best_step, 0, self.step, self.seconds)
+
+    def _last(self) -> int:
+        return self.schedule.steps if self.schedule.stop is None else self.schedule.stop
 
     def _done(self) -> float:
-        """The share of the schedule that is behind us, by steps where they are given and by the clock otherwise."""
-        if self.schedule.steps is not None:
-            return 1.0 if self.schedule.steps == 0 else self.step / self.schedule.steps
-        return self.seconds / self.budget
+        """The share of the schedule that is behind us."""
+        return 1.0 if self.schedule.steps == 0 else self.step / self.schedule.steps
 
     def _due(self) -> bool:
         return self.step >= self.next_validation or self._done() >= 1
 
     def _hopeless(self) -> bool:
         """Early stopping: no better validation for two fifths of the schedule, and for a hundred steps."""
-        return self.best is not None and self._done() - self.best_done > 0.4 and self.step - self.best[1] > 100
+        return self.best is not None and self.step - self.best[1] > max(100, 0.4 * self.schedule.steps)
 
     def _every(self) -> int:
         """Steps between validations: a hundredth of the schedule, but validation takes at most a tenth of the time.
 
-        Where steps are given the clock has no say, so that a run is the same every time: a step simulates forwards and
-        backwards, about three times the work a sample of a validation.
+        A step simulates forwards and backwards, about three times the work a sample of a validation.
         """  # noqa: DOC201
-        if self.schedule.steps is not None:
-            validated = 0 if self.validation is None else self.validation.weight.numel()
-            trained = 3 * len(self.streams) * min(self.schedule.segment, self.streams.length)
-            return max(1, math.ceil(max(10 * validated / trained, self.schedule.steps / 100)))
-        per_step = self.seconds / max(self.step, 1)
-        cheap = 10 * self.cost_of_validation / max(per_step, 1e-9)
-        return max(1, math.ceil(max(cheap, self.budget / max(per_step, 1e-9) / 100)))
+        validated = 0 if self.validation is None else self.validation.weight.numel()
+        trained = 3 * len(self.streams) * min(self.schedule.segment, self.streams.length)
+        return max(1, math.ceil(max(10 * validated / trained, self.schedule.steps / 100)))
 
     def _rate(self) -> float:
         warmup = min(1.0, (self.step + 1) / 20)
@@ -191,12 +131,10 @@ class _Run:
 
     def _update(self) -> None:
         if self.position == 0:
-            self.carried = self._initial_states(self.streams, self.starts)
+            self.carried = self.streams.starting(self.x0, self.starts)
         segment = slice(self.position * self.schedule.segment, (self.position + 1) * self.schedule.segment)
-        weight = self.streams.weight[:, segment, None]
         x = self.carried if self.position == 0 else self.carried.detach()
-        y, last = roll(self._system(), self.streams.u[:, segment], x)
-        loss = (weight * (y - self.streams.y[:, segment])).square().sum() / (weight.sum() * y.shape[-1]).clamp(min=1)
+        loss, last = squared_error(self._system(), self.streams, x, segment)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         self.optimiser.zero_grad()
@@ -213,45 +151,30 @@ class _Run:
         self.step += 1
         self.position = (self.position + 1) % self.segments
         if self.position == 0:
-            self._take_over()
+            self.starts = self.streams.taken_over(self.starts, self.carried)
         self._report("train", self.running[-1])
 
-    def _system(self) -> LFR | BlackBox:
-        """What is simulated: the LFR that the parameters stand for now, or the model itself where there is none."""
-        if isinstance(self.model, BlackBox):
-            return self.model
-        return self.model.explicit().to(self.schedule.dtype)  # type: ignore[operator]
-
-    # states -----------------------------------------------------------------------------------------------------------
-
-    def _initial_states(self, streams: Streams, carried: Tensor) -> Tensor:
-        own = self.x0.to(self.schedule.dtype)[streams.record]
-        return torch.where((streams.before < 0)[:, None], own, carried)
-
-    def _take_over(self) -> None:
-        """A stream's end is its successor's start in the next pass."""
-        follows = self.streams.before >= 0
-        self.starts[follows] = self.carried[self.streams.before[follows]]
+    def _system(self) -> Any:
+        return system_of(self.model, self.schedule.dtype)
 
     def _first_pass(self) -> None:
         if bool((self.streams.before >= 0).any()):
             with torch.no_grad():
-                _, self.carried = roll(self._system(), self.streams.u, self._initial_states(self.streams, self.starts))
-                self.carried = torch.nan_to_num(self.carried, 0.0, 0.0, 0.0)
-            self._take_over()
+                start = self.streams.starting(self.x0, self.starts)
+                _, last = squared_error(self._system(), self.streams, start)
+            self.carried = torch.nan_to_num(last, 0.0, 0.0, 0.0)
+            self.starts = self.streams.taken_over(self.starts, self.carried)
 
     # validation -------------------------------------------------------------------------------------------------------
 
     def _validate(self) -> None:
-        began = time.monotonic()
         train_rmse = math.sqrt(sum(self.running) / len(self.running)) if self.running else math.nan
         self.running = []
         val_rmse = math.nan
         if self.validation is not None:
             val_rmse = validation_rmse(self._system(), self.validation, self.x0.detach())
         if self.validation is not None and (self.best is None or val_rmse < self.best[0]):
-            self.best, self.best_done = (val_rmse, self.step, self._snapshot()), self._done()
-        self.cost_of_validation = time.monotonic() - began
+            self.best = (val_rmse, self.step, self._snapshot())
         self.next_validation = self.step + self._every() if self.step >= 10 else 10
         row = {"step": self.step, "seconds": self.seconds, "train_rmse": train_rmse, "val_rmse": val_rmse}
         self.history.append({**row, "learning_rate": self._rate()})
@@ -265,10 +188,7 @@ class _Run:
         self.x0.data.copy_(snapshot["training.x0"])
 
     def _report(self, phase: str, loss: float | None) -> None:
-        whole = self.budget
-        if self.schedule.steps is not None:
-            last_step = self.schedule.steps if self.schedule.stop is None else self.schedule.stop
-            whole = last_step * self.seconds / max(self.step, 1)
+        whole = self._last() * self.seconds / max(self.step, 1)
         tell(
             self.progress, phase=phase, step=self.step, steps=self.schedule.steps, seconds=self.seconds,
             eta_seconds=max(0.0, whole - self.seconds), train_loss=loss,
@@ -287,9 +207,8 @@ class _Run:
         tensors |= {"starts": self.starts, "carried": self.carried}
         meta = {
             "step": self.step, "position": self.position, "seconds": self.seconds,
-            "best": None if self.best is None else [self.best[0], self.best[1]], "best_done": self.best_done,
-            "next_validation": self.next_validation, "budget": self.budget,
-            "history": self.history, "running": self.running, "cost_of_validation": self.cost_of_validation,
+            "best": None if self.best is None else [self.best[0], self.best[1]],
+            "next_validation": self.next_validation, "history": self.history, "running": self.running,
         }  # fmt: skip
         self.keeper.save({k: v.detach().contiguous().clone() for k, v in tensors.items()}, meta)
 
@@ -311,30 +230,8 @@ class _Run:
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
         self.starts, self.carried = tensors["starts"], tensors["carried"]
         self.step, self.position = meta["step"], meta["position"]
-        self.best_done, self.next_validation = meta["best_done"], meta["next_validation"]
-        self.budget = meta["budget"]
+        self.next_validation = meta["next_validation"]
         self.seconds, self.history, self.running = meta["seconds"], meta["history"], meta["running"]
-        self.cost_of_validation = meta["cost_of_validation"]
         if meta["best"] is not None:
             self.best = (meta["best"][0], meta["best"][1], parts["best"])
         return True
-
-
-def validation_rmse(system: LFR | BlackBox, streams: Streams, x0: Tensor) -> float:
-    """The root mean square simulation error over the samples that count, all outputs together.
-
-    Args:
-        system: the model, an LFR in the streams' dtype.
-        streams: validation streams.
-        x0: (record, nx) the initial states of those streams that begin where their record does.
-
-    Returns:
-        The error in the streams' (normalised) units; inf where the simulation is not finite.
-    """
-    start = torch.where(streams.warm[:, None], x0.to(streams.u.dtype)[streams.record], 0.0)
-    with torch.no_grad():
-        y, _ = roll(system, streams.u, start)
-        weight = streams.weight[:, :, None]
-        error = (weight * (y - streams.y)).double().square().sum() / (streams.weight.double().sum() * y.shape[-1])
-    value = float(error.sqrt())
-    return value if math.isfinite(value) else math.inf

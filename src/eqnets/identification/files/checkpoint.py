@@ -68,10 +68,10 @@ class Checkpoint:
             )
         return tensors, training
 
-    def part(self, k: int) -> Checkpoint:
-        """The checkpoint of the k-th of several runs, in a file of its own."""
+    def part(self, name: int | str) -> Checkpoint:
+        """The checkpoint of one of several runs, or of one of its phases, in a file of its own."""
         other = Checkpoint(self.path.parent, self.fingerprint, self.resume)
-        other.path = self.path.with_name(f"checkpoint-{k}.safetensors")
+        other.path = self.path.with_name(f"{self.path.stem}-{name}.safetensors")
         return other
 
     def clear(self) -> None:
