@@ -112,8 +112,11 @@ def test_ray_runs_the_trials_and_resumes(records, tmp_path, capsys):
     _write(tmp_path / "a.csv", records[0])
     command = ["sweep", tmp_path / "a.csv", "--u", "u", "--y", "y", "--dt", "0.1", "-o", tmp_path / "s",
                "--steps", "3", "--nx", "1", "--nv", "2"]  # fmt: skip
-    assert _call([*command, "--activation", "tanh,gelu", "--workers", "2"]) == 0
+    code = _call([*command, "--activation", "tanh,gelu", "--workers", "2"])
     out = capsys.readouterr()
+    if code == 2 and "Ray does not start here" in out.err:
+        pytest.skip(out.err)
+    assert code == 0, out.err
     assert "2 of 2, ETA 0 s" in out.err and "written to" in out.out and "slopes" in out.out
     rows = list(csv.DictReader((tmp_path / "s" / "sweep.csv").read_text().splitlines()))
     assert [row["activation"] for row in rows] == ["tanh", "gelu"] and float(rows[0]["val_rmse"]) > 0

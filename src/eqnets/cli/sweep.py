@@ -134,7 +134,13 @@ def _run(
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     by_name = {trial.name: trial for trial in left}
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory(prefix="eqnets-sweep-") as notes:
-        ray.init(address=address, **({"num_cpus": workers} if address is None else {}), **quiet)
+        try:
+            ray.init(address=address, **({"num_cpus": workers} if address is None else {}), **quiet)
+        except Exception as error:  # whatever the machine refuses: ports, shared memory, a cluster that is not there
+            raise InputError(
+                f"Ray does not start here ({' '.join(str(error).split())[:200]}); give the address of a running "
+                "cluster (--address), or run the fits one by one with eqnets fit."
+            ) from error
         try:
             task = tune.with_parameters(_trial, given=(by_name, data, str(folder), options))
             found = tune.Tuner(
