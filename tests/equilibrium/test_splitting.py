@@ -88,9 +88,22 @@ def test_the_known_value_is_the_value(splitting):
         map = Inclusion(Factored(Dense(W), 1.0), sigma, bias)
         found = solve(map, torch.zeros_like(bias), type(splitting)(alpha), Tolerance(1e-3, 1e-3), 10_000)
         assert map.known is not None
-        z, fz = map.known
-        torch.testing.assert_close(fz, sigma(z @ W.T + bias), rtol=0, atol=1e-12)
+        value, z = map.known
+        torch.testing.assert_close(value, sigma(z @ W.T + bias), rtol=0, atol=1e-12)
         assert bool((found.residual < 1).all())
+
+
+@pytest.mark.parametrize("splitting", SPLITTINGS, ids=lambda s: type(s).__name__)
+def test_the_residual_is_that_of_the_point_returned(splitting):
+    """Also where ‖W‖ is large: one more evaluation of σ(Wz + b) would multiply it."""
+    W, sigma = example(spread=3.0), nonlinearity.get("relu")
+    bias = torch.randn(4, 8, generator=torch.Generator().manual_seed(2), dtype=F64)
+    tolerance = Tolerance(1e-6, 1e-6)
+    found = solve(Inclusion(Factored(Dense(W), 1.0), sigma, bias), bias * 0, splitting, tolerance, 10_000_000)
+    value = sigma(found.value @ W.T + bias)
+    residual = torch.as_tensor(tolerance.residual(found.value, value - found.value))
+    torch.testing.assert_close(residual, found.residual, rtol=1e-6, atol=1e-6)
+    assert bool((found.residual < 1).all())
 
 
 def test_with_sigma_in_place_of_its_prox_the_point_is_another_one():

@@ -83,7 +83,8 @@ class Factored:
             with torch.no_grad():
                 for _ in range(6):
                     y = x - self.geometry.apply(x)
-                    x = torch.nn.functional.normalize(y - self.geometry.adjoint(y))
+                    x = y - self.geometry.adjoint(y)
+                    x = x / torch.linalg.vector_norm(x)  # not zero: I − W is at least m
                 self._lipschitz = max(float(torch.linalg.vector_norm(x - self.geometry.apply(x))), self.margin)
         return self._lipschitz
 

@@ -84,8 +84,9 @@ class Diagonal:
 class Inclusion(Map):
     """z = σ(W z + b).
 
-    A splitting evaluates the map where it already knows the value; it leaves the pair in `known`, and the loop's
-    evaluation costs nothing.
+    A splitting knows the value σ(Wz + b) at its iterate z. It shows the loop the pair the other way round, the value as
+    the argument and, in `known`, z as what comes of it: the evaluation costs nothing, the residual is that of z, and z
+    is what the loop returns. (σ(Wz + b) would have a residual up to ‖W‖ times as large.)
 
     Args:
         factored: W.
@@ -128,7 +129,7 @@ class Inclusion(Map):
         return z
 
     def show(self, s: Tensor, v: Tensor) -> Tensor:
-        """The iterate that belongs to s, with its value noted in `known`.
+        """The value at the iterate that belongs to s, which is noted in `known`.
 
         Args:
             s: (batch, n).
@@ -137,8 +138,9 @@ class Inclusion(Map):
         Returns:
             (batch, n).
         """
-        self.known = s, self.sigma.value(v)
-        return s
+        value = self.sigma.value(v)
+        self.known = value, s
+        return value
 
     def resolvent(self, alpha: float) -> Callable[[Tensor], Tensor]:
         """The product with V, or with Vᵀ where this is a transposed equation."""
@@ -187,10 +189,10 @@ class Tangent(Inclusion):
         return z - self.t
 
     def show(self, s: Tensor, v: Tensor) -> Tensor:
-        """The iterate w = s + t."""
-        w = s + self.t
-        self.known = w, self.sigma.value(v) + self.t
-        return w
+        """The value J v + t at the iterate w = s + t."""
+        value = self.sigma.value(v) + self.t
+        self.known = value, s + self.t
+        return value
 
     def take(self, rows: Tensor) -> Tangent:
         """The same equation for some of the samples."""
@@ -227,10 +229,9 @@ class Cotangent(Inclusion):
         return self._entered[1]
 
     def show(self, s: Tensor, v: Tensor) -> Tensor:
-        """The pair with the value v = Wᵀs + g, and the residual of s: y = s + (1 − J) v."""
-        y = torch.addcmul(s, self.sigma.complement, v)
-        self.known = y, v
-        return y
+        """The pair of v = Wᵀs + g and y = s + (1 − J) v, which differ by the residual of s."""
+        self.known = v, torch.addcmul(s, self.sigma.complement, v)
+        return v
 
     def take(self, rows: Tensor) -> Cotangent:
         """The same equation for some of the samples."""

@@ -2,8 +2,8 @@
 
 Every step knows σ(Wz + b) at its iterate without a further product: forward–backward needs Wz + b anyway, and after the
 resolvent h = V(r + αb) the argument is W h + b = h + (h − r)/α. The reported residual is that of the equilibrium, not
-the size of a step, which depends on α. Source: Ryu & Boyd, "Primer on monotone operator methods", 2016; Winston &
-Kolter, NeurIPS 2020, algorithms 1 and 2.
+the size of a step, which depends on α; it is the residual of the very point that is returned. Source: Ryu & Boyd,
+"Primer on monotone operator methods", 2016; Winston & Kolter, NeurIPS 2020, algorithms 1 and 2.
 """
 
 from __future__ import annotations
