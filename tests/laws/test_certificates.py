@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+import eqnets as eq
 from eqnets.certification import Certificate, Contracting, Lipschitz, certify
 from eqnets.models.ren import ContractingREN, LipschitzREN
 from eqnets.models.rnn import rnn
+from eqnets.models.taps import one_grid, tiers
 from eqnets.system.lfr import LFR
 from eqnets.system.simulate import simulate
 from eqnets.system.witness import Witness
@@ -153,3 +155,43 @@ def test_a_witness_for_slopes_in_0_1_serves_narrower_slopes(activation: str) -> 
         lfr, witness = _ren("contracting", seed, (2, 3, 5, 4), "relu", True)
         narrower = lfr.replace(activation=activation)
         _assert_contracts(certify(Contracting(0.9), narrower, witness), narrower, seed)
+
+
+NEURONS_ONLY = (eq.WellPosed(), eq.Monotone(0.3 * (1 - 1e-6)))  # rounding to float32 costs a little of m
+MEMBERS = {
+    "contracting": (lambda n, made: eq.ContractingREN(2, n, n, 2, rate=0.95, **made), (Contracting(0.95),)),
+    "full D11": (lambda n, made: eq.ContractingREN(2, n, n, 2, 0.95, acyclic=False, **made), (Contracting(0.95),)),
+    "lipschitz": (lambda n, made: eq.LipschitzREN(2, n, n, 2, gamma=0.8, **made), (Lipschitz(0.8), Contracting())),
+    "passive": (
+        lambda n, made: eq.PassiveREN(2, n, n, 2, input_strict=0.1, **made),
+        (eq.Passive(0.1 * (1 - 1e-6)), Contracting()),
+    ),
+    "monotone": (lambda n, made: eq.MonotoneDEQ(2, n, m=0.3, **made), NEURONS_ONLY),
+    "lipschitz static": (lambda n, made: eq.LipschitzDEQ(2, n, 2, 0.8, **made), (Lipschitz(0.8), eq.WellPosed())),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 30, 150])
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_class_of_every_size_is_proved_from_its_witness_in_float64_and_float32(member: str, size: int) -> None:
+    make, claims = MEMBERS[member]
+    for seed in range(2 if size < 100 else 1):
+        model = make(size, {"generator": torch.Generator().manual_seed(seed), "dtype": F64})
+        lfr, witness = model.explicit().detach(), model.witness()
+        for deployed in (lfr, lfr.to(torch.float32))[size > 100 :]:
+            for claim in claims:
+                cert = certify(claim, deployed, witness, proof="exact" if size < 10 else "float64")
+                assert cert.margin > 0 and cert.digest == deployed.digest()
+
+
+@pytest.mark.parametrize("kind", ["circular", "zeros", "two tiers", "three tiers"])
+def test_every_convolutional_class_is_proved_frequency_by_frequency(kind: str) -> None:
+    for seed in range(2):
+        made = {"m": 0.3, "generator": torch.Generator().manual_seed(seed), "dtype": F64}
+        if "tiers" in kind:
+            net = tiers(eq.MultiTierDEQ(1, (2, 3, 4)[: 2 + (kind == "three tiers")], (8, 4), **made))
+        else:
+            net = one_grid(eq.MonotoneConvDEQ(1, 4, (7, 6), padding=kind, **made))
+        for deployed in (net, net.to(torch.float32)):
+            for claim in NEURONS_ONLY:
+                assert certify(claim, deployed).margin > 0
