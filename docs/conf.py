@@ -52,6 +52,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
     "show_memory": False,
+    "capture_repr": (),
     "remove_config_comments": True,
     "show_signature": False,
     "min_reported_time": 0,

@@ -16,7 +16,7 @@ from eqnets.errors import CertificateError, EqnetsError, InputError, NotCertifie
 app = typer.Typer(
     name="eqnets",
     help="Models of measured systems that are stable by construction, with the evidence.",
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
