@@ -71,7 +71,8 @@ def identify(
         model: "ren"; "linear", the linear start under the same promise (a REN without neurons); or one that promises
             nothing: "rnn", "gru", "lstm", "neural_ode". With guarantee "none" the REN is an `eqnets.FreeREN`: it
             begins at the same system, and every block of its LFR is free.
-        nx: number of states; None chooses the linear model's order on the validation tails. Not for rnn, gru and lstm.
+        nx: number of states; None chooses the linear model's order on the validation tails, and for long records, by
+            short trials, up to four more. Not for rnn, gru and lstm.
         nv: number of neurons, hidden units, or the width of the hidden layer; None takes 20 for short records, 60 for
             long ones.
         minutes: time to spend in all; turned into numbers of steps in the first seconds, which a resumed run follows.
@@ -156,7 +157,7 @@ def identify(
             "seed": seed, "val": val, "minutes": minutes, "steps": steps,
             "updates": found.steps[0], "second_order_blocks": found.steps[1], "learning_rate": plan.learning_rate,
             "refit": plan.refit, "restarts": found.tried, "val_rmse": found.val_rmse,
-            "linear_nx": found.linear.lti.nx, "linear_val_rmse": found.linear.val_rmse,
+            "linear_nx": found.linear.lti.nx, "linear_val_rmse": found.linear.val_rmse, "order_curve": found.curve,
             "seconds": time.monotonic() - began,
         },
     )  # fmt: skip

@@ -29,6 +29,8 @@ _WASHOUT = 2048
 _LONG, _WHOLE, _CUT = (64, 2048), (1, 2048), (8, 128)
 """About how many streams, and their least length: of long records, of short ones, of short ones for slow rollouts."""
 _SEGMENT = {False: 2048, True: 256}
+_MORE, _TRIAL = (0, 2, 4), 0.1
+"""States beyond the linear model's that are tried on long records, and a trial's share of the updates of a start."""
 _RESERVE = 0.05
 """The share of the time that is left for the certificate."""
 
@@ -82,6 +84,7 @@ class Found:
         val_rmse: the validation error that chose it (normalised).
         tried: one row a start.
         steps: the first-order updates and second-order blocks that every start had.
+        curve: one row an order that was tried: nx, and the validation error after a short training.
         notes: what a user must read.
     """
 
@@ -92,6 +95,7 @@ class Found:
     val_rmse: float
     tried: list[dict[str, Any]]
     steps: tuple[int, int]
+    curve: list[dict[str, Any]]
     notes: list[str]
 
 
@@ -124,12 +128,13 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
     linear = choose_linear(heads, check, plan.nx, torch.Generator().manual_seed(plan.seed))
     streams = _streams(normal, ends, plan)
     steps = _steps(linear, streams, check, plan, keeper)
+    first, curve = (linear, []) if not _grows(plan) else _grown(heads, streams, check, plan, steps, linear, keeper)
     candidates: list[_Candidate] = []
     for k in range(plan.restarts):
-        start = linear
+        start = first
         # more states than the best linear model, for what it cannot show
         if plan.nx is None and k % 3 and KINDS[plan.model].states:
-            order = linear.lti.nx + k % 3
+            order = first.lti.nx + k % 3
             start = linear_models(heads, check, [order], torch.Generator().manual_seed(plan.seed))[0]
         model, x0, notes = _begin(start, plan, plan.seed + k)
         part = None if keeper is None else keeper.part(k)
@@ -142,8 +147,34 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
          "best_block": c.training.best_block, "val_rmse": c.val_rmse, "seconds": c.training.seconds} for c in candidates
     ]  # fmt: skip
     if not plan.refit:
-        return Found(best.model, best.training, linear, heads, best.val_rmse, tried, steps, best.notes)
-    return _refit(normal, best, linear, plan, tried, steps, progress, keeper)
+        return Found(best.model, best.training, linear, heads, best.val_rmse, tried, steps, curve, best.notes)
+    found = _refit(normal, best, linear, plan, tried, steps, progress, keeper)
+    return replace(found, curve=curve)
+
+
+def _grows(plan: Plan) -> bool:
+    kind = KINDS[plan.model]
+    return plan.long and plan.nx is None and plan.warm is None and kind.states and kind.neurons
+
+
+def _grown(
+    heads: Data, streams: Streams, check: Streams, plan: Plan, steps: tuple[int, int], linear: Linear,
+    keeper: Keeper | None,
+) -> tuple[Linear, list[dict[str, Any]]]:  # fmt: skip
+    """The linear model of the order with which a short training gets furthest on the validation tails, and the curve.
+
+    The best linear model can have too few states: what nonlinearities hide from it, a nonlinear model may show.
+    """  # noqa: DOC201
+    orders = [linear.lti.nx + more for more in _MORE]
+    starts = linear_models(heads, check, orders, torch.Generator().manual_seed(plan.seed))
+    schedule = _schedule(plan, (math.ceil(_TRIAL * steps[0]), 0))
+    curve = []
+    for start in starts:
+        model, x0, _ = _begin(start, plan, plan.seed)
+        part = None if keeper is None else keeper.part(f"order-{start.lti.nx}")
+        history = train(model, streams, check, x0, schedule, None, part).history
+        curve.append({"nx": start.lti.nx, "val_rmse": min(row["val_rmse"] for row in history)})
+    return starts[min(range(len(starts)), key=lambda i: curve[i]["val_rmse"])], curve
 
 
 def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper: Keeper | None) -> tuple[int, int]:
@@ -154,7 +185,7 @@ def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper:
     if kept is not None:
         return kept[1]["steps"], kept[1]["blocks"]
     left = (1 - _RESERVE) * max(plan.deadline - time.monotonic(), 0.0)
-    seconds = left / (plan.restarts + 1 if plan.refit else plan.restarts)
+    seconds = left / (plan.restarts + (1 if plan.refit else 0) + (_TRIAL * len(_MORE) if _grows(plan) else 0))
     model, x0, _ = _begin(linear, plan, plan.seed)
     steps, blocks = measure(model, streams, check, x0, _schedule(plan, (1, 0)), seconds).steps(seconds)
     if keeper is not None:
@@ -180,7 +211,7 @@ def _refit(
     training = train(model, _streams(normal, whole, plan), None, x0, schedule, told, part)
     training.history = best.training.history
     chosen = replace(refitted[linear.lti.nx], val_rmse=linear.val_rmse)
-    return Found(model, training, chosen, normal, best.val_rmse, tried, steps, notes)
+    return Found(model, training, chosen, normal, best.val_rmse, tried, steps, [], notes)
 
 
 def _begin(start: Linear, plan: Plan, seed: int) -> tuple[nn.Module, Tensor, list[str]]:
