@@ -93,6 +93,23 @@ def test_pi_keeps_its_distance_from_the_critical_point_and_uses_it_up(seed: int,
     assert float(y[0, -1, 0]) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_pi_keeps_the_small_gain_condition_for_what_the_plant_leaves_out() -> None:
+    """A part of gain γ beside the plant: the certificates of the two parts prove that the loop contracts."""
+    lti = eq.linearise(series(first_order(3.0, 2.0), first_order(1.0, 1.0)))
+    gamma = 1.5
+    controller = pi(lti, 2.0, uncertainty=gamma)
+    peak = hinf_norm(eq.linearise(eq.feedback(controller, lti)))
+    assert 0.89 < gamma * peak <= 0.9 * (1 + 1e-5) and sensitivity(controller, lti) < 2
+    ren = eq.LipschitzREN(1, 2, 3, 1, gamma=gamma, generator=torch.Generator().manual_seed(0), dtype=F64, dt=0.1)
+    left_out = eq.certify(eq.Lipschitz(gamma), ren.explicit().detach(), ren.witness())
+    seen = eq.interconnect({"pi": controller, "plant": lti}, {"plant.u1": "pi.y1", "pi.u1": ["-plant.y1", "-d"]},
+                           ["d"], ["pi.y1"])  # fmt: skip
+    parts = [left_out, eq.certify(eq.Lipschitz(peak * 1.01), seen)]
+    assert eq.certify_connection(eq.Contracting(), eq.feedback(left_out.lfr, seen, 1), parts).margin > 0
+    with pytest.raises(eq.InputError, match="uncertainty of a plant under integral action"):
+        pi(lti, uncertainty=1.9)
+
+
 @pytest.mark.parametrize("output", ["y", "x"])
 def test_the_model_is_a_trajectory_of_its_observer_and_wrong_starts_are_forgotten(output: str) -> None:
     model = eq.ContractingREN(2, 3, 4, 2, rate=0.95, generator=torch.Generator().manual_seed(1), dtype=F64)

@@ -209,14 +209,18 @@ def solve(
             dX = sigma_mu * Z - X - (dX + dX.T) / 2 - fix  # noqa: B023
             return dy, dS, dl, dX, (sigma_mu - dzdl - z * dl) / l - z  # noqa: B023
 
-        dy, dS, dl, dX, dz = direction(0.0, np.zeros_like(S), np.zeros_like(l))
+        with np.errstate(over="ignore", invalid="ignore"):  # a direction beyond float64 ends the search
+            dy, dS, dl, dX, dz = direction(0.0, np.zeros_like(S), np.zeros_like(l))
+        if not (np.isfinite(dS).all() and np.isfinite(dX).all()):
+            break
         dual, primal = _longest(L, dS, l, dl, 1.0), _longest(root, dX, z, dz, 1.0)
         ahead = float(np.sum((X + primal * dX) * (S + dual * dS))) + float((z + primal * dz) @ (l + dual * dl))
         sigma = min(max(ahead / (len(S) + len(l)) / mu, 0.0), 1.0) ** 2
-        dy, dS, dl, dX, dz = direction(sigma * mu, dX @ dS, dz * dl)
-        dual, primal = _longest(L, dS, l, dl, 0.97), _longest(root, dX, z, dz, 0.97)
-        if not np.isfinite(dy).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            dy, dS, dl, dX, dz = direction(sigma * mu, dX @ dS, dz * dl)
+        if not (np.isfinite(dS).all() and np.isfinite(dX).all()):
             break
+        dual, primal = _longest(L, dS, l, dl, 0.97), _longest(root, dX, z, dz, 0.97)
         for _ in range(20):  # rounding: the new iterate has to be feasible as computed
             trial = y + dual * dy
             S_new, l_new = problem.constant + problem.linear(trial), problem.G @ trial + problem.h

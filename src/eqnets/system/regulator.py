@@ -11,29 +11,34 @@ import torch
 from torch import Tensor
 
 from eqnets.errors import InputError
-from eqnets.system.connect import connect, series
+from eqnets.system.connect import connect, feedback, series
 from eqnets.system.lti import LTI, hinf_norm, riccati
 from eqnets.system.simulate import linearise
 
+_ROOM = 0.9
+"""Of the small-gain theorem's 1: what is left over pays for the speed of the loop."""
 
-def pi(plant: LTI, sensitivity: float = 1.4) -> LTI:
+
+def pi(plant: LTI, sensitivity: float = 1.4, uncertainty: float = 0.0) -> LTI:
     """The PI controller u = Kp (e + ξ/Ti), ξ⁺ = ξ + dt·e of a stable plant, by a rule that has one number.
 
     Ti is the plant's average residence time, the mean of its impulse response, Σ k dt h_k / Σ h_k: the time constant of
     a first-order plant, whose pole is then cancelled, and the sum of lags of a longer one (Åström & Hägglund 2006, ch.
     2). Kp is the largest gain, on the way up from zero, with max |S| ≤ `sensitivity`, S = 1/(1 + GC): the loop keeps a
-    distance of 1/`sensitivity` from the point −1 (ch. 4).
+    distance of 1/`sensitivity` from the point −1 (ch. 4). Where the plant is G + Δ, and Δ has the incremental gain γ,
+    Kp also keeps γ max |CS| ≤ 0.9, so that the loop contracts by the small-gain theorem.
 
     Args:
         plant: one input, one output, ρ(A) < 1, a static gain that is not zero.
         sensitivity: > 1; 1.4 is cautious, 2 is brisk.
+        uncertainty: γ, in the unit of y per unit of u. At rest |CS| = 1/|G|: integral action needs γ < 0.9 |G(0)|.
 
     Returns:
         The controller from e to u, one state, in the units that the plant's numbers are in.
 
     Raises:
         InputError: the plant has other channels, is not stable, has no static gain, or a residence time that is not
-            positive (it answers in the wrong direction first); or the sensitivity is not above 1.
+            positive (it answers in the wrong direction first); or the sensitivity or the uncertainty is out of range.
     """
     if (plant.nu, plant.ny) != (1, 1):
         raise InputError(f"a PI controller is for one input and one output; the plant has {plant.nu} and {plant.ny}.")
@@ -48,28 +53,37 @@ def pi(plant: LTI, sensitivity: float = 1.4) -> LTI:
         raise InputError(
             "the static gain of this plant is zero: no constant input moves its output, and PI cannot help."
         )
+    if not 0 <= uncertainty < _ROOM * abs(gain):
+        raise InputError(
+            f"the uncertainty of a plant under integral action lies between 0 and {_ROOM:g} of its static gain, "
+            f"{_ROOM * abs(gain):.4g} here; got {uncertainty:.4g}. Choose a nominal plant nearer to the middle."
+        )
     Ti = moment / gain
     if Ti <= 0:
         raise InputError(
             f"the average residence time of this plant is {Ti:.3g} s: it answers in the wrong direction first, and the "
             "rule for PI does not apply; use lqr."
         )
-
     one = torch.ones(1, 1, dtype=torch.float64)
 
     def controller(Kp: float) -> LTI:
         return LTI(one, plant.dt * one, Kp / Ti * one, Kp * one, plant.dt)
 
-    def worst(Kp: float) -> float:
-        return hinf_norm(linearise(connect(series(controller(Kp), plant), -one, one, -one, one)), rtol=1e-6)
+    def keeps(Kp: float) -> bool:
+        C = controller(Kp)
+        S = connect(series(C, plant), -one, one, -one, one)  # from r to r − y
+        if hinf_norm(linearise(S), rtol=1e-6) > sensitivity:
+            return False
+        CS = feedback(C, plant)  # from r to u
+        return uncertainty == 0 or uncertainty * hinf_norm(linearise(CS), rtol=1e-6) <= _ROOM
 
     low = 1e-4 / gain
-    while worst(2 * low) <= sensitivity and abs(low * gain) < 1e6:
+    while keeps(2 * low) and abs(low * gain) < 1e6:
         low = 2 * low
     high = 2 * low
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if worst(middle) <= sensitivity else (low, middle)
+        low, high = (middle, high) if keeps(middle) else (low, middle)
     return controller(low)
 
 
