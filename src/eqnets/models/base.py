@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from eqnets.errors import InputError
 from eqnets.models import direct
 from eqnets.models.inverse import free_parameters
+from eqnets.models.simulated import Simulated
 from eqnets.models.start import Start, random_start
 from eqnets.system import nonlinearity
 from eqnets.system.lfr import LFR
 from eqnets.system.nonlinearity import Activation
-from eqnets.system.simulate import simulate
 from eqnets.system.witness import Supply, Witness
 
 _BIASES = ("bx", "bv", "by")
 _EPSILONS = ("eps", "eps3")
 
 
-class REN(nn.Module):
+class REN(Simulated):
     """A recurrent equilibrium network. A promise is a subclass: it says which supply (if any) the system must keep.
 
     The parameters are free; `explicit()` maps them to a system that keeps the promise whatever their values, always in
@@ -89,10 +89,6 @@ class REN(nn.Module):
     def _build(self, dtype: torch.dtype = torch.float64) -> direct.Built:
         return direct.build({**self._parameters, **self._buffers}, self.rate, self._supply(self.eps.device), dtype)  # type: ignore[dict-item]
 
-    def explicit(self) -> LFR:
-        """The system that the parameters stand for: float64, differentiable with respect to the parameters."""
-        return self._rounded(torch.float64)
-
     def _rounded(self, dtype: torch.dtype) -> LFR:
         fields: dict[str, Any] = {**self._build(dtype).blocks, "activation": self.activation, "dt": self.dt}
         return LFR(**fields)
@@ -103,23 +99,6 @@ class REN(nn.Module):
         built = self._build()
         return Witness(built.storage(), built.Lambda.clone(), self._supply(self.eps.device))
 
-    def forward(self, u: Tensor, x0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Simulate in the dtype of u.
-
-        Args:
-            u: the input, (batch, time, nu).
-            x0: the initial state, (batch, nx) or (nx,); None is zero.
-
-        Returns:
-            y (batch, time, ny), y_t from x_t, and the state after the last sample, (batch, nx).
-
-        Raises:
-            InputError: a wrong shape or dtype.
-        """
-        if not isinstance(u, Tensor) or not u.is_floating_point():
-            raise InputError("u must be a floating-point tensor (batch, time, nu).")
-        return simulate(self._rounded(u.dtype), u, x0)
-
     def settings(self) -> dict[str, Any]:
         """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""
         return {
@@ -127,10 +106,6 @@ class REN(nn.Module):
             "rate": self.rate, "activation": self.activation.name, "acyclic": self.acyclic, "bias": self.bias,
             "dt": self.dt,
         }  # fmt: skip
-
-    def extra_repr(self) -> str:
-        """The settings, as `print(module)` shows them."""
-        return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
 
 
 def _admitted(activation: str | Activation, nv: int) -> Activation:

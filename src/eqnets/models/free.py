@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from eqnets.errors import InputError
 from eqnets.models.ren import ContractingREN
+from eqnets.models.simulated import Simulated
 from eqnets.system.lfr import BLOCKS, LFR
 from eqnets.system.nonlinearity import Activation
-from eqnets.system.simulate import simulate
 
 
-class FreeREN(nn.Module):
+class FreeREN(Simulated):
     """Any LFR with a strictly lower triangular D11, whose blocks are the parameters. It promises nothing but an answer.
 
     It is well posed, because D11 is strictly lower triangular: w follows by substitution. It may be unstable.
@@ -74,37 +74,12 @@ class FreeREN(nn.Module):
                 network.get_parameter(name).copy_(block)
         return network
 
-    def explicit(self) -> LFR:
-        """The system, float64, differentiable with respect to the parameters."""
-        return self._rounded(torch.float64)
-
     def _rounded(self, dtype: torch.dtype) -> LFR:
         fields: dict[str, Any] = {name: getattr(self, name).to(dtype) for name in BLOCKS}
         fields["D11"] = fields["D11"].tril(-1)
         return LFR(**fields, activation=self.activation, dt=self.dt)
 
-    def forward(self, u: Tensor, x0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Simulate in the dtype of u.
-
-        Args:
-            u: the input, (batch, time, nu).
-            x0: the initial state, (batch, nx) or (nx,); None is zero.
-
-        Returns:
-            y (batch, time, ny), y_t from x_t, and the state after the last sample, (batch, nx).
-
-        Raises:
-            InputError: a wrong shape or dtype.
-        """
-        if not isinstance(u, Tensor) or not u.is_floating_point():
-            raise InputError("u must be a floating-point tensor (batch, time, nu).")
-        return simulate(self._rounded(u.dtype), u, x0)
-
     def settings(self) -> dict[str, Any]:
         """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""
         sizes = {name: getattr(self, name) for name in ("nu", "nx", "nv", "ny")}
         return {**sizes, "activation": self.activation.name, "dt": self.dt}
-
-    def extra_repr(self) -> str:
-        """The settings, as `print(module)` shows them."""
-        return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())

@@ -15,15 +15,15 @@ from eqnets.equilibrium.adjoint import Adjoint
 from eqnets.equilibrium.factored import Factored
 from eqnets.equilibrium.solver import Solver
 from eqnets.errors import InputError
-from eqnets.models.inclusion import PEACEMAN_RACHFORD, InclusionModel, check_input, check_size, uniform
-from eqnets.models.monotone import admitted
+from eqnets.models.inclusion import PEACEMAN_RACHFORD, check_size, uniform
+from eqnets.models.monotone import DenseInclusion, admitted
 from eqnets.system.lfr import LFR
 from eqnets.system.nonlinearity import Activation
 from eqnets.system.operator import Dense
 from eqnets.system.witness import Supply, Witness
 
 
-class LipschitzDEQ(InclusionModel):
+class LipschitzDEQ(DenseInclusion):
     """‖y(x) − y(x')‖ ≤ γ ‖x − x'‖ for every parameter value, and exactly one equilibrium for every x.
 
     W = I − Ψ(GᵀG/2γ + Ψ⁻¹UUᵀΨ⁻¹/2γ + VᵀV + εI + S − Sᵀ) with Ψ = diag(exp ψ) = Λ⁻¹. `forward` gives y, `solve` the
@@ -101,20 +101,6 @@ class LipschitzDEQ(InclusionModel):
         """Λ."""
         del W
         return Lambda
-
-    def bias(self, x: Tensor) -> Tensor:
-        """U x + b, (batch, n)."""
-        check_input(x, self.in_features)
-        return nn.functional.linear(x, self.U, self.b)
-
-    def rows(self, z: Tensor) -> Tensor:
-        """The state is rows already; refuses another size."""
-        check_input(z, self.features)
-        return z
-
-    def state(self, rows: Tensor) -> Tensor:
-        """The state is rows already."""
-        return rows
 
     def forward(self, x: Tensor, z0: Tensor | None = None) -> Tensor:
         """The output y = G z + c.

@@ -58,7 +58,30 @@ class MonotoneLinear(nn.Module):
         return z @ self.weight().mT
 
 
-class MonotoneDEQ(InclusionModel):
+class DenseInclusion(InclusionModel):
+    """Base of the fully connected networks: the state is rows, and b(x) = U x + b."""
+
+    in_features: int
+    features: int
+    U: nn.Parameter
+    b: nn.Parameter | None
+
+    def bias(self, x: Tensor) -> Tensor:
+        """U x + b, (batch, n)."""
+        check_input(x, self.in_features)
+        return nn.functional.linear(x, self.U, self.b)
+
+    def rows(self, z: Tensor) -> Tensor:
+        """The state is rows already; refuses another size."""
+        check_input(z, self.features)
+        return z
+
+    def state(self, rows: Tensor) -> Tensor:
+        """The state is rows already."""
+        return rows
+
+
+class MonotoneDEQ(DenseInclusion):
     """z = σ(W z + U x + b): exactly one equilibrium for every x and every parameter value, and a solver that finds it.
 
     Args:
@@ -101,20 +124,6 @@ class MonotoneDEQ(InclusionModel):
     def operator(self, W: Tensor) -> Dense:
         """The operator of a matrix."""
         return Dense(W)
-
-    def bias(self, x: Tensor) -> Tensor:
-        """U x + b, (batch, n)."""
-        check_input(x, self.in_features)
-        return nn.functional.linear(x, self.U, self.b)
-
-    def rows(self, z: Tensor) -> Tensor:
-        """The state is rows already; refuses another size."""
-        check_input(z, self.features)
-        return z
-
-    def state(self, rows: Tensor) -> Tensor:
-        """The state is rows already."""
-        return rows
 
     def explicit(self) -> LFR:
         """The network as an LFR without state, y = z; float64, differentiable with respect to the parameters."""

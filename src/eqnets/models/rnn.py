@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.errors import InputError
+from eqnets.models.simulated import Simulated
 from eqnets.system.lfr import LFR
 from eqnets.system.nonlinearity import TANH
-from eqnets.system.simulate import simulate
 
 
 def rnn(W: Tensor, U: Tensor, b: Tensor, V: Tensor, dt: float = 1.0) -> LFR:
@@ -31,7 +31,7 @@ def rnn(W: Tensor, U: Tensor, b: Tensor, V: Tensor, dt: float = 1.0) -> LFR:
     return LFR(B1=eye, C1=W, D12=U, bv=b, D21=V, activation=TANH, dt=dt)
 
 
-class RNN(nn.Module):
+class RNN(Simulated):
     """The textbook recurrent network, with the calling convention of the other models.
 
     Args:
@@ -60,27 +60,9 @@ class RNN(nn.Module):
             value = (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1) * bound
             self.register_parameter(name, nn.Parameter(value.to(dtype)))
 
-    def explicit(self) -> LFR:
-        """The network as an LFR, float64, differentiable with respect to the parameters."""
-        W, U, b, V = (getattr(self, name).to(torch.float64) for name in "WUbV")
+    def _rounded(self, dtype: torch.dtype) -> LFR:
+        W, U, b, V = (getattr(self, name).to(dtype) for name in "WUbV")
         return rnn(W, U, b, V, self.dt)
-
-    def forward(self, u: Tensor, x0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Simulate in the dtype of u.
-
-        Args:
-            u: the input, (batch, time, nu).
-            x0: the initial hidden state, (batch, nh) or (nh,); None is zero.
-
-        Returns:
-            y (batch, time, ny) and the last hidden state, (batch, nh).
-
-        Raises:
-            InputError: a wrong shape or dtype.
-        """
-        if not isinstance(u, Tensor) or not u.is_floating_point():
-            raise InputError("u must be a floating-point tensor (batch, time, nu).")
-        return simulate(self.explicit().to(u.dtype), u, x0)
 
     def settings(self) -> dict[str, Any]:
         """The arguments with which the class gives a module that takes this one's state_dict; all fit in JSON."""
