@@ -50,9 +50,9 @@ class Anderson(Secant):
             (batch, n).
         """
         dR, dF, gram, slot, _ = memory
-        row = dots(dR, dR[:, slot])
-        gram[:, slot, :] = row
-        gram[:, :, slot] = row
+        row = dots(dR, dR.select(1, slot))
+        gram.select(1, slot).copy_(row)
+        gram.select(2, slot).copy_(row)
         gamma = self.weights(gram, dots(dR, point.r))
         z = combine(point.fz, gamma, dF)
         return z if self.damping == 1.0 else z - (1.0 - self.damping) * combine(point.r, gamma, dR)

@@ -43,7 +43,7 @@ class Broyden(Secant):
             (batch, n).
         """
         S, dF, K, slot, before = memory
-        K[:, slot, :] = dots(dF, S[:, slot])
-        K[:, :, slot] = dots(S, point.r - before)  # Sᵀ(ΔF − s) of the newest
+        K.select(1, slot).copy_(dots(dF, S.select(1, slot)))
+        K.select(2, slot).copy_(dots(S, point.r - before))  # Sᵀ(ΔF − s) of the newest
         gamma, info = torch.linalg.solve_ex(K, dots(S, point.r)[:, :, None])  # a vector would come back transposed
         return combine(point.fz, solved(gamma[:, :, 0], info), dF)

@@ -80,7 +80,7 @@ class _Records:
         batch = z0.shape[0]
         self.value = z0
         self.mine = False  # whether nobody else sees `value`, so that it may be written to
-        self.status = np.full(batch, int(Status.MAX_STEPS))
+        self.status = np.full(batch, int(Status.MAX_STEPS), dtype=np.int64)
         self.residual = np.full(batch, np.inf)
         self.steps = np.zeros(batch, dtype=np.int64)
 

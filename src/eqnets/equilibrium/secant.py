@@ -98,7 +98,7 @@ class Secant(Solver):
                 back = ~(point.residual <= self.safeguard * state["residual"])
             if state["back"] is not None:
                 back &= ~state["back"]
-            if not back.any():
+            if not np.count_nonzero(back):
                 back = None
             else:
                 self.forget(back, state)
@@ -132,8 +132,9 @@ class Secant(Solver):
         else:
             for name, new, old in pairs:
                 torch.sub(new, old, out=state[name][:, slot])
-        used = min(state["count"], self.memory)
-        left, right, small = state["left"][:, :used], state["right"][:, :used], state["small"][:, :used, :used]
+        left, right, small, used = state["left"], state["right"], state["small"], state["count"]
+        if used < self.memory:
+            left, right, small = left[:, :used], right[:, :used], small[:, :used, :used]
         return Memory(left, right, small, slot, state["r"])
 
     def mix(self, point: Point, memory: Memory) -> Tensor:
