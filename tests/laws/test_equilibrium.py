@@ -136,15 +136,16 @@ def test_gradcheck_entry_by_entry(state):
     assert gradgradcheck(lambda *a: state(*a, **TIGHT), args, check_fwd_over_rev=True)
 
 
+@pytest.mark.parametrize("state", [tensor_state, dropping_state], ids=["tensor", "dropping"])
 @pytest.mark.parametrize(
     "solver", [eq.Picard(), eq.Anderson(), eq.Broyden(), eq.Auto()], ids=lambda s: type(s).__name__
 )
-def test_unrolled_derivatives_are_those_of_the_algorithm(solver):
+def test_unrolled_derivatives_are_those_of_the_algorithm(solver, state):
     args = leaves()
     how = {"solver": solver, "adjoint": eq.Unrolled(), **TIGHT}
-    assert gradcheck(lambda *a: tensor_state(*a, **how), args)
-    ours = torch.autograd.grad(tensor_state(*args, **how).square().sum(), args)
-    exact = torch.autograd.grad(tensor_state(*args, **TIGHT).square().sum(), args)
+    assert gradcheck(lambda *a: state(*a, **how), args)
+    ours = torch.autograd.grad(state(*args, **how).square().sum(), args)
+    exact = torch.autograd.grad(state(*args, **TIGHT).square().sum(), args)
     torch.testing.assert_close(ours, exact, rtol=1e-7, atol=1e-8)
 
 
