@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+import eqnets as eq
 from eqnets.certification.claim import Lipschitz
 from eqnets.certification.enclosure import Array, Ball
-from eqnets.certification.inequality import Rows, storage, supply, supply_of
+from eqnets.certification.inequality import Rows, condensed, storage, supply, supply_of
 from eqnets.certification.labels import Labels
 from eqnets.errors import InputError
 
@@ -77,3 +79,27 @@ def test_nan_in_a_block_is_named(random_lfr) -> None:
     lfr.C1[1, 2] = float("nan")
     with pytest.raises(InputError, match="block C1"):
         Rows.of(lfr)
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "sine_defect"])
+def test_the_condensed_gain_is_the_schur_complement_of_its_inputs(random_lfr, activation: str) -> None:
+    lfr = random_lfr(0, 9, 0, 4, 3, activation=activation)
+    lfr = lfr.replace(D22=torch.zeros_like(lfr.D22))
+    rows, labels, Lambda = Rows.of(lfr), Labels.of(lfr), np.array([0.3, 2.0, 1.0, 0.7])
+    claim = Lipschitz(1.7, tuple(0.5 + 0.1 * i for i in range(9)), (2.0, 1.0, 3.0))
+    small = condensed(rows, claim, labels, Lambda)
+    assert small is not None
+    M = storage(rows, np.zeros((0, 0)), Lambda, 1.0).mid + supply(rows, *supply_of(claim, labels)).mid
+    schur = M[:4, :4] - M[:4, 4:] @ np.linalg.solve(M[4:, 4:], M[4:, :4])
+    assert np.abs(small.mid - 1.7**2 * schur).max() < 1e-12 and small.radius.max() < 1e-12
+    for other in (lfr.replace(D22=lfr.D22 + 1), lfr.replace(activation="leaky_relu(0.1)"), random_lfr(0, 4, 0, 4, 3)):
+        assert condensed(Rows.of(other), Lipschitz(1.0), Labels.of(other), Lambda) is None
+
+
+def test_wide_networks_are_proved_in_float64_just_where_they_are_exactly() -> None:
+    g = torch.Generator().manual_seed(0)
+    lfr = eq.MonotoneDEQ(40, 6, m=0.5, generator=g, dtype=torch.float64).explicit().detach()
+    gamma = eq.tighten(eq.Lipschitz(1.0), lfr).claim.gamma
+    assert eq.tighten(eq.Lipschitz(1.0), lfr, proof="float64").claim.gamma == gamma
+    with pytest.raises(eq.NotCertified):
+        eq.certify(eq.Lipschitz(gamma * (1 - 1e-4)), lfr, proof="float64")

@@ -141,12 +141,15 @@ def _factors(claim: Claim, lfr: LFR, candidate: Candidate, witness: Witness | No
         yield Candidate(P, candidate.Lambda, candidate.origin)
         return
     rows, labels = Rows.of(lfr), Labels.of(lfr)
-    first = storage(rows, P, candidate.Lambda, 1.0 if rows.discrete else 0.0).mid
-    second = supply(rows, *supply_of(claim, labels)).mid
     u_scale, y_scale = claim.scales(labels) if isinstance(claim, Lipschitz) else ((), (1.0,) * labels.ny)
     ratios = _supply_ratios(witness.supply if witness else None, np.array(y_scale))
-    for factor in sorted(ratios, key=lambda t: -scaled_eigenvalue(t * first + second)):
-        yield Candidate(factor * P, factor * candidate.Lambda, candidate.origin)
+    if ratios == [1.0]:
+        yield Candidate(P, candidate.Lambda, candidate.origin)
+    first = storage(rows, P, candidate.Lambda, 1.0 if rows.discrete else 0.0).mid
+    second = supply(rows, *supply_of(claim, labels)).mid
+    if ratios != [1.0]:
+        for factor in sorted(ratios, key=lambda t: -scaled_eigenvalue(t * first + second)):
+            yield Candidate(factor * P, factor * candidate.Lambda, candidate.origin)
     if isinstance(claim, Lipschitz):
         best = best_factor(rows, P, candidate.Lambda, u_scale, y_scale)
         factor = best.value if best is not None else None

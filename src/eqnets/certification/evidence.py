@@ -15,7 +15,7 @@ from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschit
 from eqnets.certification.enclosure import Array, Ball
 from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.certification.factor import best_factor
-from eqnets.certification.inequality import Rows, storage, supply, supply_of
+from eqnets.certification.inequality import Rows, condensed, storage, supply, supply_of
 from eqnets.certification.labels import Labels
 from eqnets.certification.proof import METHOD, Factor, Proof, prove_positive, scaled_eigenvalue
 from eqnets.errors import NotCertified
@@ -117,6 +117,10 @@ def _factors(**proofs: Proof | None) -> dict[str, Factor]:
 def _inequality(claim: Contracting | WithSupply, lfr: LFR, rows: Rows, P: Array, Lambda: Array, number: Any) -> Any:
     if isinstance(claim, Contracting):
         return storage(rows.without_input(), P, Lambda, claim.rate, number)
+    if isinstance(claim, Lipschitz) and number is Ball:
+        small = condensed(rows, claim, Labels.of(lfr), Lambda)
+        if small is not None:
+            return small
     first = storage(rows, P, Lambda, 1.0 if rows.discrete else 0.0, number)
     return first + supply(rows, *supply_of(claim, Labels.of(lfr), number))
 

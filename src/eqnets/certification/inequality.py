@@ -183,6 +183,32 @@ def supply_of(claim: WithSupply, labels: Labels, of: Any = Ball) -> tuple[Number
     return -(per_y * per_y).diagonal(), S, (weight * weight).diagonal()
 
 
+def condensed(rows: Rows, claim: Lipschitz, labels: Labels, Lambda: Array) -> Ball | None:
+    """(★) of a gain without its inputs, by a Schur complement, for static networks with more inputs than neurons.
+
+    Where nx = 0, D22 = 0 and α = 0 the block of the inputs is γ²S_u⁻², and (★) says γ²K − N Nᵀ ≻ 0 for the block K of
+    the neurons and N = diag(β) Λ D12 S_u: nv × nv instead of (nv + nu) × (nv + nu).
+
+    Args:
+        rows: of the system.
+        claim: settled for the system.
+        labels: of the system.
+        Lambda: (nv,).
+
+    Returns:
+        (nv, nv), or None where (★) has no such form, or would not be smaller.
+    """
+    w, u = rows.parts()["w"], rows.parts()["u"]
+    if rows.nx or rows.nu <= rows.nv or rows.low.any() or rows.Ly[:, u].any():
+        return None
+    Q, _, _ = supply_of(claim, labels)
+    Ly, gamma = Ball.exact(rows.Ly[:, w]), Ball.exact(claim.gamma)
+    K = storage(rows.neurons_alone(), np.zeros((0, 0)), Lambda, 1.0) + Ly.T @ (Q @ Ly)
+    size = Ball.exact(claim.scales(labels)[0])
+    N = Ball.exact(rows.high[:, None]) * Ball.exact(Lambda[:, None]) * Ball.exact(rows.Lz[:, u]) * size
+    return (gamma * gamma * K - N @ N.T).symmetric()
+
+
 def _dyadic(x: Fraction, towards: Callable[[Fraction], int]) -> tuple[int, int]:
     k = max(96 + x.denominator.bit_length() - abs(x.numerator).bit_length(), 0)
     return Fraction(towards(x * 2**k), 2**k).as_integer_ratio()
