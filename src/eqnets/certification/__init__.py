@@ -2,6 +2,7 @@
 
 from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
+from eqnets.certification.channels import channels
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
 from eqnets.certification.compose import certify_connection
 from eqnets.certification.convolutional import ConvCertificate
@@ -32,6 +33,7 @@ __all__ = [
     "WellPosed",
     "certify",
     "certify_connection",
+    "channels",
     "class_margins",
     "error_bar",
     "lower_bound",
