@@ -14,11 +14,6 @@ F64 = torch.float64
 NAMES = {
     "u_names": ("force", "heat", "light"), "u_units": ("N", "K", "lx"), "y_names": ("x", "y"), "y_units": ("m", "V"),
 }  # fmt: skip
-    "u_names": ("force", "heat", "light"),
-    "u_units": ("N", "K", "lx"),
-    "y_names": ("x", "y"),
-    "y_units": ("m", "V"),
-}
 
 
 def system(seed: int = 0) -> LFR:
