@@ -10,8 +10,8 @@ from eqnets.certification.error_bar import ErrorBar, error_bar
 from eqnets.certification.labels import Labels, PairGain
 from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.margins import Margins, class_margins
-from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
 from eqnets.certification.recovery import Recovery
+from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
 from eqnets.certification.tighten import tighten
 
 __all__ = [
