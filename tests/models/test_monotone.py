@@ -236,6 +236,25 @@ def test_tuning_never_makes_it_slower_and_stays_until_the_next():
         dense(solver=eq.Anderson()).tune(x)
 
 
+def test_tuning_finds_a_step_where_the_safe_one_is_too_slow():
+    """Forward–backward at a large L/m: the step of the theory does not arrive, the tuned one does, forward and back."""
+    model, x = dense(activation="relu", solver=eq.ForwardBackward(), max_steps=800, on_failure="ignore"), inputs(8, 4)
+    with torch.no_grad():
+        model.linear.A.mul_(9.0)
+        model.linear.B.mul_(9.0)
+    assert not model.solve(x).converged.all()
+    model.tune(x)
+    solution = model.solve(x)
+    solution.value.square().sum().backward()
+    assert bool(solution.converged.all()) and bool(solution.adjoint.converged.all())
+    found, model.solver = model.U.grad.clone(), eq.PeacemanRachford()
+    model.zero_grad()
+    exact = model(x)
+    exact.square().sum().backward()
+    torch.testing.assert_close(solution.value, exact, rtol=0, atol=1e-8)
+    torch.testing.assert_close(found, model.U.grad, rtol=1e-7, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     "adjoint", [None, eq.Implicit(), eq.Implicit(solver=eq.Newton())], ids=["same", "auto", "newton"]
 )

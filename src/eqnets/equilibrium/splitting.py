@@ -70,10 +70,14 @@ class Splitting(Solver):
 
 @dataclass(frozen=True)
 class ForwardBackward(Splitting):
-    """s⁺ = prox^α((1 − α) s + α (W s + b)). Converges for α < 2m/L², at best at the rate √(1 − m²/L²).
+    """s⁺ = prox^α((1 − α) s + α (W s + b)). Converges for α < 2m/L², at the rate √(1 − m²/L²) for α = m/L².
+
+    It factorises nothing, and pays by steps: for a tolerance of 1e-6 some 200 at L/m = 5, 1000 at 13 and 3500 at 33,
+    where `PeacemanRachford` makes 20 to 40. A larger α often converges too, in a tenth of the steps, though nothing
+    promises it: a model's `tune` tries.
 
     Args:
-        alpha: the step; None: m/L², the best.
+        alpha: the step; None: m/L², which the theory's bound likes best.
 
     Raises:
         InputError: alpha is no positive number.

@@ -14,7 +14,7 @@ from eqnets.equilibrium.adjoint import Adjoint, Implicit
 from eqnets.equilibrium.factored import Factored, Memory
 from eqnets.equilibrium.failure import check_policy
 from eqnets.equilibrium.inclusion import Proximal
-from eqnets.equilibrium.solution import Solution
+from eqnets.equilibrium.solution import Solution, Status
 from eqnets.equilibrium.solver import Solver
 from eqnets.equilibrium.splitting import PeacemanRachford, Splitting
 from eqnets.equilibrium.zero import zero
@@ -187,6 +187,10 @@ class InclusionModel(nn.Module):
     def tune(self, x: Tensor) -> float:
         """Choose the step α by halving and doubling while the steps for a batch fall; kept until it is tuned again.
 
+        The steps are those of both passes. Each trial is a whole solve from zero: α never changes during one. For
+        `ForwardBackward` the best α can lie beyond 2m/L², where the theory promises convergence no more; a batch that
+        then fails says so, as ever.
+
         Args:
             x: a typical batch.
 
@@ -202,14 +206,21 @@ class InclusionModel(nn.Module):
         factored = self._memory.recall(self.factor, weights)
         alpha = asked.alpha or asked.chosen(factored.margin, factored.lipschitz(bias))
 
-        def cost(alpha: float) -> float:
-            solver = replace(asked, alpha=alpha)
-            found = zero(
-                self.operator, self.sigma, bias, weights, lambda *plain: factored, solver=solver,
-                adjoint=Implicit(solver=solver), rtol=self.rtol, atol=self.atol, max_steps=self.max_steps,
-                on_failure="ignore",
-            )  # fmt: skip
-            return float(found.steps.sum()) if bool(found.converged.all()) else float("inf")
+        def cost(alpha: float) -> tuple[float, ...]:
+            """Samples that fail, what they lack, and the steps of all: what fails less is better, whatever it costs."""
+            solver, leaf = replace(asked, alpha=alpha), bias.clone().requires_grad_()
+            with torch.enable_grad():
+                found = zero(
+                    self.operator, self.sigma, leaf, weights, lambda *plain: factored, solver=solver,
+                    adjoint=Implicit(solver=solver), rtol=self.rtol, atol=self.atol, max_steps=self.max_steps,
+                    on_failure="ignore",
+                )  # fmt: skip
+                torch.autograd.grad(found.value.sum(), leaf)
+            forward, back = found.statistics, found.adjoint.statistics
+            assert back is not None
+            failed = torch.cat([forward.status, back.status]) != int(Status.CONVERGED)
+            residual = torch.cat([forward.residual, back.residual])[failed]
+            return float(failed.sum()), float(residual.log().sum()), float(forward.steps.sum() + back.steps.sum())
 
         least = cost(alpha)
         for ratio in (0.5, 2.0):
