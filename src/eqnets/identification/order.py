@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ LONG = 20_000
 """From this many training samples on, records count as long: more orders, more neurons, truncated sequences."""
 
 _ORDERS = {False: (1, 2, 3, 4, 5, 6), True: (2, 4, 6, 8, 12, 16, 20, 24)}
+_CLOSE = 1.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,26 +56,30 @@ def linear_models(heads: Data, check: Streams, orders: list[int], generator: tor
 
     Raises:
         DataError: the records are too short for every order.
-    """
+    """  # noqa: DOC502
+    return list(_rising(heads, check, orders, generator))
+
+
+def _rising(heads: Data, check: Streams, orders: list[int], generator: torch.Generator) -> Iterator[Linear]:
     bins, radius = spectra(heads, generator), largest_radius(heads)
-    found: list[Linear] = []
-    for order in orders:
+    for k, order in enumerate(orders):
         try:
             lti = balanced(vector_fit(bins, order, radius, heads.dt))
         except DataError:
-            if not found:
+            if k == 0:
                 raise
-            break
+            return
         lfr = lti.to_lfr()
         lti, x0 = refine(lti, initial_states(lfr, heads, moments(lfr, heads)), heads, radius)
         lfr = lti.to_lfr()
         prior = moments(lfr, heads, x0)
-        found.append(Linear(lti, prior, x0, validation_rmse(lfr, check, x0)))
-    return found
+        yield Linear(lti, prior, x0, validation_rmse(lfr, check, x0))
 
 
 def choose_linear(heads: Data, check: Streams, nx: int | None, generator: torch.Generator) -> Linear:
     """The linear model of order nx; or of the smallest order within 2 % of the best error on the validation streams.
+
+    Of rising orders no more are tried once three in a row are not better than that.
 
     Args:
         heads: the normalised training parts.
@@ -85,6 +91,10 @@ def choose_linear(heads: Data, check: Streams, nx: int | None, generator: torch.
         The model with its error.
     """
     orders = list(_ORDERS[heads.n_samples > LONG]) if nx is None else [nx]
-    found = linear_models(heads, check, orders, generator)
-    best = min(model.val_rmse for model in found)
-    return next(model for model in found if model.val_rmse <= 1.02 * best)
+    found: list[Linear] = []
+    for model in _rising(heads, check, orders, generator):
+        found.append(model)
+        chosen = next(m for m in found if m.val_rmse <= _CLOSE * min(other.val_rmse for other in found))
+        if len(found) - found.index(chosen) > 3:
+            break
+    return chosen

@@ -128,6 +128,8 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
     linear = choose_linear(heads, check, plan.nx, torch.Generator().manual_seed(plan.seed))
     streams = _streams(normal, ends, plan)
     steps = _steps(linear, streams, check, plan, keeper)
+    if _grows(plan):
+        tell(progress, phase="number of states")
     first, curve = (linear, []) if not _grows(plan) else _grown(heads, streams, check, plan, steps, linear, keeper)
     candidates: list[_Candidate] = []
     for k in range(plan.restarts):
