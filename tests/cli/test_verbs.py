@@ -36,6 +36,22 @@ def test_check(eqnets, measured: Path) -> None:
     assert "2 records, 600 samples" in outcome.out and "rad" in outcome.out and "sha256" in outcome.out
 
 
+def test_check_tells_noise_drift_and_jitter(eqnets, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    u = np.resize(rng.standard_normal(300), 1500)
+    y = np.convolve(u, [0.5, 0.3])[:1500] + 0.1 * rng.standard_normal(1500)
+    t = 0.1 * np.arange(1500) + 5e-4 * rng.uniform(-0.5, 0.5, 1500)
+    words = ["--u", "u", "--y", "y", "--time", "t", "--units", "y=V"]
+    for extra, said in ((0.0, False), (np.linspace(0, 3, 1500), True)):
+        table = np.stack([t, u, y + extra], 1)
+        np.savetxt(tmp_path / "r.csv", table, delimiter=",", header="t,u,y", comments="", fmt="%.9g")
+        outcome = eqnets("check", tmp_path / "r.csv", *words)
+        assert outcome.code == 0, outcome.err
+        assert ("a trend of" in outcome.out) == said and "each step within 0.00" in outcome.out
+        assert "5 periods of 300 samples" in outcome.out
+    assert re.search(r"noise of 0\.\d+ V", outcome.out)
+
+
 def test_test_prints_the_linear_model_beside(eqnets, fitted: Path, measured: Path) -> None:
     outcome = eqnets("test", fitted, measured / "other.csv", "--u", "in", "--y", "out", "--n-init", 20)
     assert outcome.code == 0, outcome.err

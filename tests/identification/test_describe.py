@@ -63,3 +63,17 @@ def test_the_linear_share_is_the_share_of_the_noise():
     assert describe(make(u[:200], y[:200])).linear[0].share is None  # too short to tell
     walk = np.cumsum(rng.standard_normal(20000))
     assert describe(make(u, walk)).linear[0].share is None  # too slow to tell
+
+
+def test_what_is_neither_linear_nor_noise_is_the_cube():
+    rng = np.random.default_rng(4)
+    u = np.resize(rng.standard_normal(4000), 32000)
+    linear = np.convolve(u, [0.5, 0.3, -0.4])[:32000]
+    cube = linear**3 - 3 * linear.var() * linear  # uncorrelated with every linear function of a Gaussian input
+    for nonlinear, noise in ((0.0, 0.3), (0.4, 0.3), (0.4, 0.0)):
+        y = linear / linear.std() + nonlinear * cube / cube.std() + noise * rng.standard_normal(32000)
+        found = describe(make(u, y))
+        power = 1 + nonlinear**2 + noise**2
+        assert found.noise[0].share == pytest.approx(noise**2 / power, abs=0.005)
+        assert found.nonlinear_share(0) == pytest.approx(nonlinear**2 / power, abs=0.02)
+    assert describe(make(u[:4000], y[:4000])).nonlinear_share(0) is None  # no period, no noise level

@@ -20,7 +20,7 @@ def check(
     gaps: common.Gaps = "raise",
     difference: common.Difference = None,
 ) -> None:
-    """Say what measured data can support: ranges, saturation, excited band, delays, the share that is linear."""
+    """Say what measured data can support: ranges, saturation, excited band, delays, noise, drift, the linear share."""
     data = common.read_files(files, u, y, dt, time, gaps, units, difference)
     Normaliser.learn(data)  # a constant channel cannot be used
     found = describe(data)
@@ -35,12 +35,33 @@ def check(
             typer.echo(f"  {share.output}: too short to tell how much of it a linear model could explain")
         else:
             typer.echo(f"  {share.output}: a linear model could explain {100 * share.share:.4g} % (by the coherence)")
+    _say_noise(found)
     for channel in found.channels:
         if channel.saturated:
             at = max(channel.at_minimum, channel.at_maximum)
             typer.echo(f"  {channel.name}: {100 * at:.1f} % of the samples sit on one extreme; it may be saturated")
     for slowest in slowest_poles(data):
         _say_guarantee(slowest)
+
+
+def _say_noise(found: Description) -> None:
+    """The noise where periods repeat, what is left for a nonlinear model, and drift."""
+    units = {c.name: c.unit for c in found.channels}
+    for i, noise in enumerate(found.noise):
+        words = f"{noise.count} periods of {noise.period} samples" + (
+            f" and {noise.records - 1} more such records" if noise.records > 1 else ""
+        )
+        size = f"{noise.std:.4g} {units[noise.output]}".strip()
+        typer.echo(f"  {noise.output}: noise of {size} ({100 * noise.share:.3g} % of its power), from {words}")
+        share = found.nonlinear_share(i)
+        if share is not None:
+            typer.echo(f"  {noise.output}: at most {100 * share:.3g} % is neither linear nor noise")
+    for drift in found.drifts:
+        size = f"{drift.change:+.4g} {units[drift.output]}".strip()
+        typer.echo(
+            f"  {drift.output}: a trend of {size} over {drift.record} that no input has; it may drift, and no model of "
+            "the inputs explains that"
+        )
 
 
 def _say_guarantee(slowest: SlowestPole) -> None:

@@ -1,4 +1,4 @@
-"""What measured data can support: ranges, saturation, excitation band, delays, and how much a linear model could do."""
+"""What measured data can support: ranges, saturation, excitation band, delays, noise, drift, the linear share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eqnets.identification.data import Data
+from eqnets.identification.drift import Drift, drifts
+from eqnets.identification.periods import Noise, noise_levels
 from eqnets.identification.record import Source
 
 
@@ -79,6 +81,8 @@ class Description:
         channels: inputs, then outputs.
         delays: one guess for every pair.
         linear: one share for every output.
+        noise: one level for every output, from repeated periods; empty where no input repeats itself.
+        drifts: outputs with a trend that no input has.
         record_names: the names of the records.
         lengths: the samples of each.
         dt: the sample time in seconds.
@@ -89,11 +93,29 @@ class Description:
     channels: tuple[ChannelSummary, ...]
     delays: tuple[DelayGuess, ...]
     linear: tuple[LinearShare, ...]
+    noise: tuple[Noise, ...]
+    drifts: tuple[Drift, ...]
     record_names: tuple[str, ...]
     lengths: tuple[int, ...]
     dt: float
     duration: float
     sources: tuple[Source, ...]
+
+    def nonlinear_share(self, output: int) -> float | None:
+        """What is neither linear in the inputs nor noise, as a share of an output's variance.
+
+        An upper bound: dynamics slower than the stretches of the coherence count as nonlinear too.
+
+        Args:
+            output: its number, from 0.
+
+        Returns:
+            The share; None where the noise or the linear share is not known.
+        """
+        share = self.linear[output].share
+        if share is None or not self.noise:
+            return None
+        return max(0.0, 1.0 - share - self.noise[output].share)
 
 
 def describe(data: Data) -> Description:
@@ -122,8 +144,8 @@ def describe(data: Data) -> Description:
     shares = _linear_shares(data)
     linear = tuple(LinearShare(name, share, _decibel(share)) for name, share in zip(data.y_names, shares, strict=True))
     return Description(
-        tuple(channels), delays, linear, tuple(r.name for r in data.records), data.lengths, data.dt, data.duration,
-        data.sources,
+        tuple(channels), delays, linear, noise_levels(data), drifts(data), tuple(r.name for r in data.records),
+        data.lengths, data.dt, data.duration, data.sources,
     )  # fmt: skip
 
 

@@ -176,7 +176,11 @@ def _timed(
             f"{stated:g} s; leave dt out, or correct the column (its unit?)."
         )
     cut = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a in ranges for b in stretches]
-    return [r for r in cut if r.stop > r.start], told, slack, f"time '{clock.name}', {len(bad)} stamps {told:g} s apart"
+    steps = np.concatenate([np.diff(seconds(clock, table.file)[r]) for r in stretches])
+    off = float(np.abs(steps - told).max()) / told
+    words = f"time '{clock.name}', {len(bad)} stamps {told:g} s apart"
+    words += f", each step within {off:.2g} of that" if off > 1e-6 else ""
+    return [r for r in cut if r.stop > r.start], told, slack, words
 
 
 def _moving(records: list[Record], channels: list[Channel], sources: list[Source]) -> None:
