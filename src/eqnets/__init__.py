@@ -20,6 +20,7 @@ from eqnets.certification import (
     WellPosed,
     certify,
     certify_connection,
+    certify_loop,
     channels,
     class_margins,
     error_bar,
@@ -96,6 +97,7 @@ from eqnets.system.taps import ConvLFR
 from eqnets.system.witness import Supply, Witness
 
 if TYPE_CHECKING:
+    from eqnets.identification.bounded import Bounded, identify_bounded
     from eqnets.identification.data import Data
     from eqnets.identification.files.load import load
     from eqnets.identification.fit import Fit
@@ -184,6 +186,7 @@ __all__ = [
     "WellPosed",
     "certify",
     "certify_connection",
+    "certify_loop",
     "channels",
     "class_margins",
     "error_bar",
@@ -192,6 +195,7 @@ __all__ = [
     "tighten",
     "verify",
     # identification and reporting
+    "Bounded",
     "Data",
     "Fit",
     "GreyBox",
@@ -199,6 +203,7 @@ __all__ = [
     "Score",
     "TradeOff",
     "identify",
+    "identify_bounded",
     "load",
     "read",
     "report",
@@ -215,6 +220,7 @@ __all__ = [
 ]
 
 _IDENTIFY = {
+    "Bounded": "eqnets.identification.bounded",
     "Data": "eqnets.identification.data",
     "Fit": "eqnets.identification.fit",
     "GreyBox": "eqnets.identification.grey_box",
@@ -222,6 +228,7 @@ _IDENTIFY = {
     "Score": "eqnets.identification.metrics",
     "TradeOff": "eqnets.identification.trade_off",
     "identify": "eqnets.identification.identify",
+    "identify_bounded": "eqnets.identification.bounded",
     "load": "eqnets.identification.files.load",
     "read": "eqnets.identification.readers",
     "report": "eqnets.reporting",

@@ -11,6 +11,7 @@ from eqnets.certification.labels import Labels, PairGain
 from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.margins import Margins, class_margins
 from eqnets.certification.recovery import Recovery
+from eqnets.certification.robust import certify_loop
 from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
 from eqnets.certification.tighten import tighten
 
@@ -33,6 +34,7 @@ __all__ = [
     "WellPosed",
     "certify",
     "certify_connection",
+    "certify_loop",
     "channels",
     "class_margins",
     "error_bar",
