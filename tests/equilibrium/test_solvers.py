@@ -238,3 +238,19 @@ def test_overflow_is_a_status_and_not_a_warning_of_numpy(solver):
     assert sol.converged.tolist()[1] and (sol.value[1] == 0).all()
     if not isinstance(solver, (eq.Auto, eq.NewtonKrylov)):
         assert (sol.status[[0, 2]] >= eq.Status.MAX_STEPS).all()
+
+
+@pytest.mark.parametrize("solver", [eq.Anderson(), eq.Broyden()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_after_a_step_back_the_next_difference_is_used_at_once(solver, dtype):
+    f, z0 = slow_symmetric(batch=1, dtype=dtype)
+    visited = []
+
+    def disturbed(z):
+        visited.append(z.clone())
+        return f(z) + (10.0 if len(visited) == 5 else 0.0)
+
+    eq.fixed_point(disturbed, z0, solver=solver, max_steps=9, on_failure="ignore")
+    assert torch.equal(visited[5], f(visited[3]))  # taken back
+    for last, now in zip(visited[5:], visited[6:], strict=False):
+        assert (now - f(last)).norm() > 0.1 * (now - last).norm()  # and faster than Picard from then on

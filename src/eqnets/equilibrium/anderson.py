@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eqnets.equilibrium.secant import Memory, Secant, combine, dots, solved
+from eqnets.equilibrium.secant import Memory, Secant, combine, dots, solved, write
 from eqnets.equilibrium.solver import Point, check_number
 
 RIDGE = {torch.float32: 1e-7, torch.float64: 1e-14}  # about eps: below it the Gram matrix holds rounding error
@@ -51,8 +51,7 @@ class Anderson(Secant):
         """
         dR, dF, gram, slot, _ = memory
         row = dots(dR, dR.select(1, slot))
-        gram.select(1, slot).copy_(row)
-        gram.select(2, slot).copy_(row)
+        write(gram, slot, row, row)
         gamma = self.weights(gram, dots(dR, point.r))
         z = combine(point.fz, gamma, dF)
         return z if self.damping == 1.0 else z - (1.0 - self.damping) * combine(point.r, gamma, dR)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eqnets.equilibrium.secant import Memory, Secant, combine, dots, solved
+from eqnets.equilibrium.secant import Memory, Secant, combine, dots, solved, write
 from eqnets.equilibrium.solver import Point
 
 
@@ -43,7 +43,6 @@ class Broyden(Secant):
             (batch, n).
         """
         S, dF, K, slot, before = memory
-        K.select(1, slot).copy_(dots(dF, S.select(1, slot)))
-        K.select(2, slot).copy_(dots(S, point.r - before))  # Sᵀ(ΔF − s) of the newest
+        write(K, slot, dots(dF, S.select(1, slot)), dots(S, point.r - before))  # Sᵀ(ΔF − s) of the newest
         gamma, info = torch.linalg.solve_ex(K, dots(S, point.r)[:, :, None])  # a vector would come back transposed
         return combine(point.fz, solved(gamma[:, :, 0], info), dF)

@@ -39,8 +39,8 @@ class Secant(Solver):
 
     A step whose residual exceeds `safeguard` times the last one, or that is not finite, is taken back: that sample
     continues with f of its last good iterate and an empty memory. So a contraction converges whatever γ was. The memory
-    is 2·memory·batch·n numbers, however many steps are made, and an operation touches the rows in use alone. A row that
-    was emptied is zero, and one in the small product.
+    is 2·memory·batch·n numbers, however many steps are made, and an operation touches the rows in use alone. An emptied
+    row is zero, with a diagonal in the small product that is not: it decides nothing.
 
     Args:
         memory: how many differences are kept.
@@ -199,6 +199,20 @@ def combine(start: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
     if rows.shape[1] * rows.shape[2] < NAIVE:
         return start - (rows * weights[:, :, None]).sum(1)
     return torch.baddbmm(start[:, None], weights[:, None], rows, alpha=-1)[:, 0]
+
+
+def write(small: Tensor, slot: int, row: Tensor, column: Tensor) -> None:
+    """Write the products of the newest differences, which are zero for a sample that has just stepped back.
+
+    Args:
+        small: (batch, used, used), written to.
+        slot: where the newest ones stand.
+        row: (batch, used).
+        column: (batch, used); it has the diagonal.
+    """
+    small.select(1, slot).copy_(row)
+    small.select(2, slot).copy_(column)
+    small.select(1, slot).select(1, slot).add_(torch.finfo(small.dtype).tiny)  # then 0·γ = 0 has a solution, γ = 0
 
 
 def solved(gamma: Tensor, info: Tensor) -> Tensor:
