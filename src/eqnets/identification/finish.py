@@ -4,6 +4,8 @@ First-order updates see a short segment each and leave an error that falls slowl
 float64, with gradients through whole streams. A block is `ITERATIONS` steps; then streams that continue others start
 anew from where those end, and the model is validated. It begins at the best validated update, and its own best block is
 kept only if validation says that it is better.
+
+The initial states of the records, of which first-order training sees a gradient only once a pass, are settled first.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ from eqnets.identification.streams import Streams
 
 ITERATIONS = 10
 """Quasi-Newton steps a block."""
+
+_SETTLED, _SETTLING = 2048, 40
+"""Initial states are settled on so many first samples of every record, in so many steps."""
+_PASSES = 3
+"""Simulations before the first block, after which every stream starts from a memory of that many streams before it."""
 
 
 def finish(
@@ -72,7 +79,9 @@ class _Finish:
 
     def run(self) -> Training:
         if not self._resume():
-            self._take_over()
+            self._settle()
+            for _ in range(_PASSES):
+                self._take_over()
             self._validate()
         saved = time.monotonic()
         try:
@@ -93,6 +102,26 @@ class _Finish:
         return Training(
             self.x0, [*known.history, *self.history], known.best_step, block, known.steps, self.seconds
         )  # fmt: skip
+
+    def _settle(self) -> None:
+        """Quasi-Newton steps on the initial states alone, by the first samples of the records."""
+        first = self.streams.part(self.streams.before < 0, _SETTLED)
+        with torch.no_grad():
+            system = system_of(self.model, torch.float64)
+
+        def error(x: Tensor) -> tuple[float, Tensor]:
+            x0 = x.view_as(self.x0).detach().requires_grad_()
+            value, _ = squared_error(system, first, x0[first.record])
+            (gradient,) = torch.autograd.grad(value, x0)
+            return float(value.detach()), gradient.flatten()
+
+        descent = QuasiNewton(self.x0.flatten())
+        descent.evaluate(error)
+        for _ in range(_SETTLING):
+            if not descent.iterate(error):
+                break
+        self.x0 = descent.x.view_as(self.x0)
+        self.descent = QuasiNewton(torch.cat([p.detach().double().flatten() for p in (*self.parameters, self.x0)]))
 
     def _advance(self) -> None:
         """One block; if it is interrupted, what is stored is the block before."""

@@ -50,6 +50,11 @@ class Streams:
             self.u.to(dtype), self.y.to(dtype), self.weight.to(dtype), self.record, self.before, self.warm
         )  # fmt: skip
 
+    def part(self, which: Tensor, samples: int) -> Streams:
+        """The first samples of some streams (a mask, (stream,)), each by itself: none goes on from another."""
+        cut = [signal[which, :samples] for signal in (self.u, self.y, self.weight)]
+        return Streams(*cut, self.record[which], torch.full_like(self.before[which], -1), self.warm[which])
+
     def starting(self, x0: Tensor, carried: Tensor) -> Tensor:
         """(stream, nx): x0 (record, nx) where a record starts, `carried` (stream, nx) elsewhere."""
         return torch.where((self.before < 0)[:, None], x0.to(carried.dtype)[self.record], carried)
