@@ -77,8 +77,8 @@ def mutated(count: int) -> dict[str, Any]:
     return {"hash made right": outcome, "stale hash": stale}
 
 
-def clarabel(lfr: eq.LFR) -> float:
-    """The smallest γ of (★) for slopes in [0, 1] in discrete time, by cvxpy and Clarabel."""
+def clarabel(lfr: eq.LFR, solver: str = "CLARABEL") -> float:
+    """The smallest γ of (★) for slopes in [0, 1] in discrete time, by cvxpy and Clarabel, or SCS."""
     b = {k: v.numpy() for k, v in lfr.blocks().items()}
     nx, nv, nu = lfr.nx, lfr.nv, lfr.nu
     lam, g2 = cvxpy.Variable(nv, nonneg=True), cvxpy.Variable()
@@ -95,9 +95,8 @@ def clarabel(lfr: eq.LFR) -> float:
     if nx:
         P, after = cvxpy.Variable((nx, nx), symmetric=True), np.hstack([b["A"], b["B1"], b["B2"]])
         M = M + x.T @ P @ x - after.T @ P @ after
-    cvxpy.Problem(cvxpy.Minimize(g2), [(M + M.T) / 2 >> 0]).solve(
-        solver=cvxpy.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9
-    )
+    exact = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9} if solver == "CLARABEL" else {"eps": 1e-7}
+    cvxpy.Problem(cvxpy.Minimize(g2), [(M + M.T) / 2 >> 0]).solve(solver=solver, **exact)
     return math.sqrt(float(g2.value))
 
 
