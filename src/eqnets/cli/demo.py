@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
 from eqnets.certification import Contracting
-from eqnets.cli import common, progress
-from eqnets.errors import NotCertified
+from eqnets.cli import common, demo_loop, progress
 from eqnets.identification.data import Data
-from eqnets.identification.fit import Fit
 from eqnets.identification.identify import identify
 from eqnets.identification.readers import read
 from eqnets.reporting import report
-from eqnets.reporting.decay import wrong_starts
 from eqnets.reporting.report import CREED
 from eqnets.system.plants import Pendulum
 
@@ -36,7 +32,7 @@ def demo(
     force: common.Force = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the data, the training and the wrong starts.")] = 0,
 ) -> None:
-    """Fit a stabilised inverted pendulum, prove that the model contracts, and write a page. Nothing to download."""
+    """Fit a stabilised inverted pendulum, prove it and a loop around it, and write a page. Nothing to download."""
     folder = common.new_folder(output, force=force)
     train, test = measure(seed)
     typer.echo(
@@ -50,12 +46,14 @@ def demo(
         bar.close()
     fit.settings["command"] = common.command_line()
     typer.echo(f"\n{common.evidence(fit)}\n")
-    say_envelope(fit, test.records[0].u, seed)
+    assert fit.certificate is not None
+    demo_loop.say_envelope(fit.certificate, test.records[0].u, STARTS, seed)
     common.say_scores(
         "test on a record that training has not seen", fit.score(test), fit.linear.score(test), ["angle"], ["rad"]
     )
     fit.save(folder, force=force)
     page = report(fit, folder / "report.html", data=train, test=test, force=force)
+    demo_loop.say_loop(train, folder, STARTS, seed)
     typer.echo(f"\n{CREED}\nopen {page}")
 
 
@@ -71,26 +69,3 @@ def measure(seed: int) -> tuple[Data, Data]:
     pairs = PLANT.records(torch.Generator().manual_seed(seed), n_records=6, dt=DT)
     words = {"u": ["torque"], "y": ["angle"], "dt": DT, "units": {"torque": "N·m", "angle": "rad"}}
     return read(pairs[:-1], **words), read(pairs[-1:], **words)
-
-
-def say_envelope(fit: Fit, u: np.ndarray, seed: int) -> None:
-    """Start the model from wrong states, and hold every step of it against the proved envelope.
-
-    Args:
-        fit: the fit.
-        u: (time, 1) the torque.
-        seed: of the directions of the wrong starts.
-
-    Raises:
-        NotCertified: a trajectory leaves the envelope; the proof or the simulation is then wrong.
-    """
-    assert fit.certificate is not None
-    decay = wrong_starts(fit.lfr, fit.certificate.witness, u, n=STARTS, seed=seed)
-    excess = decay.worst - 1
-    if excess > 1e-6:
-        raise NotCertified(f"a trajectory left the proved envelope by {100 * excess:.3g} %; please report it.")
-    after = decay.ratio.shape[1] - 1
-    typer.echo(
-        f"{len(decay.ratio)} wrong starts stay inside the proved envelope |Δx_t|_P ≤ ᾱᵗ |Δx_0|_P, ᾱ = {decay.rate:.6f},"
-        f" at each of {after} steps; the nearest came to {100 * decay.worst:.1f} % of it.\n"
-    )
