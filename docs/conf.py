@@ -21,6 +21,7 @@ extensions = [
     "front_door", "mathml", "source_links", "stored_runs",
 ]  # fmt: skip
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
+myst_dmath_double_inline = True
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}

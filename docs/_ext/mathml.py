@@ -25,7 +25,7 @@ def mathml(latex: str, display: str) -> str:
         SphinxError: a command that the converter does not know and would show as text.
     """
     element = convert(latex, display=display)
-    if "\\" in element.replace("<mtext>", ""):
+    if "\\" in element or ">&amp;<" in element:  # an unknown command, an unknown environment
         raise SphinxError(f"the formula '{latex}' holds a command that cannot be shown as MathML")
     return element
 

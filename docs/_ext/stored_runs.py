@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def page(path: Path) -> str:
     for cell in cells:
         kind, _, body = cell.partition("\n")
         if "[markdown]" in kind:
-            parts.append("\n".join(line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines()))
+            parts.append(
+                _fenced("\n".join(line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines()))
+            )
         elif body.strip():
             parts.append(_code(body))
     return "\n\n".join([*parts, *_results(path.stem)]) + "\n"
@@ -60,6 +63,13 @@ def page(path: Path) -> str:
 def _titled(path: Path, docstring: str) -> str:
     """A docstring as the head of a page; one without a heading gets the script's name."""
     return docstring if docstring.startswith("# ") else f"# {path.stem.replace('_', ' ')}\n\n{docstring}"
+
+
+def _fenced(text: str) -> str:
+    """Prose whose indented blocks are code, as Markdown means it outside of lists; after a list it would be an item."""
+    return re.sub(
+        r"(?<=\n\n)((?: {4}\S.*(?:\n|$))+)", lambda m: f"```console\n{textwrap.dedent(m[1]).strip()}\n```\n", text
+    )
 
 
 def _code(text: str) -> str:

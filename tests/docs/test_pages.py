@@ -42,7 +42,12 @@ def test_the_starts_and_most_recipes_have_sessions() -> None:
 
 
 def commands() -> list[tuple[str, str]]:
-    lines = [(path.stem, line) for path in PAGES for body in blocks(path, "console") for line in body.splitlines()]
+    lines = [
+        (path.stem, line)
+        for path in PAGES
+        for body in blocks(path, "console")
+        for line in body.replace("\\\n", "").splitlines()
+    ]
     return [(page, line.removeprefix("$ ")) for page, line in lines if line.startswith("$ eqnets ")]
 
 
