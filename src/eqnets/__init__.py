@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eqnets.certification import (
+    AbsoluteStability,
     Certificate,
     Contracting,
     Dissipative,
@@ -17,6 +18,7 @@ from eqnets.certification import (
     Monotone,
     Passive,
     Recovery,
+    RegionOfAttraction,
     WellPosed,
     certify,
     certify_connection,
@@ -176,12 +178,14 @@ __all__ = [
     "RNN",
     "weight_tied",
     # certification
+    "AbsoluteStability",
     "Certificate",
     "Contracting",
     "Dissipative",
     "Lipschitz",
     "Monotone",
     "Passive",
+    "RegionOfAttraction",
     "Recovery",
     "WellPosed",
     "certify",

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eqnets_verify.around import around
 from eqnets_verify.exact import dyadic, is_positive
-from eqnets_verify.files import LABELS, SHAPES, Block, Rejected, digest, form, parse, read, read_blocks
+from eqnets_verify.files import LABELS, SHAPES, Block, demand, digest, form, parse, read, read_blocks
 from eqnets_verify.inequality import System, inequality, monotone, supply_of
 from eqnets_verify.sentence import sentence
 
@@ -35,8 +36,8 @@ def verify(certificate: Path, weights: Path | None = None) -> Verdict:
     path = weights or certificate.parent / Path(named["file"] if named else "model.safetensors").name
     path = path / "model.safetensors" if path.is_dir() else path
     data = read(path)
-    if named and named["sha256"] != hashlib.sha256(data).hexdigest():
-        raise Rejected(f"it is about other weights: the sha256 of {path.name} is not the one in the certificate")
+    same = not named or named["sha256"] == hashlib.sha256(data).hexdigest()
+    demand(same, f"it is about other weights: the sha256 of {path.name} is not the one in the certificate")
     blocks, labels = read_blocks(data)
     if labels is None and (path.parent / "model.json").is_file():
         labels = parse(read(path.parent / "model.json"), "model.json").get("lfr")
@@ -49,76 +50,70 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
     claim, rate, dt, proofs = d["claim"], d["rate"], d["dt"], d["proof"]
     size = {"x": blocks["A"].shape[0], "w": blocks["D11"].shape[0]} | dict(zip("yu", blocks["D22"].shape, strict=True))
     for name, letters in SHAPES.items():
-        _demand(blocks[name].shape == tuple(size[part] for part in letters), f"block {name} has a wrong shape")
+        demand(blocks[name].shape == tuple(size[part] for part in letters), f"block {name} has a wrong shape")
     found = digest(blocks, d["activation"], dt)
-    _demand(d["digest"] == found, f"it is about other weights: its sha256 is {d['digest'][:12]}…, theirs {found[:12]}…")
+    demand(d["digest"] == found, f"it is about other weights: its sha256 is {d['digest'][:12]}…, theirs {found[:12]}…")
     for key in LABELS:
-        _demand(d["labels"][key] == labels.get(key), f"its {key} are {d['labels'][key]}, the model's {labels.get(key)}")
-        _demand(len(d["labels"][key] or [""] * size[key[0]]) == size[key[0]], f"{key} has a wrong number of entries")
-    _demand(dt is None or dt > 0, f"dt is {dt}, not a positive number of seconds")
-    slopes = _slopes(d["activation"], size["w"])
+        demand(d["labels"][key] == labels.get(key), f"its {key} are {d['labels'][key]}, the model's {labels.get(key)}")
+        demand(len(d["labels"][key] or [""] * size[key[0]]) == size[key[0]], f"{key} has a wrong number of entries")
+    demand(dt is None or dt > 0, f"dt is {dt}, not a positive number of seconds")
+    names = d["activation"].split(",") if "," in d["activation"] else [d["activation"]] * size["w"]
+    slopes = _slopes(names := list(map(str.strip, names)), size["w"])
     neurons_only = claim["kind"] in ("wellposed", "monotone")
-    _demand(
-        len(d["P"]) == (0 if neurons_only else size["x"]), f"P has {len(d['P'])} rows, which does not fit the model"
-    )
-    fits = len(d["Lambda"]) == size["w"] and all(multiplier > 0 for multiplier in d["Lambda"])
-    _demand(fits, "Lambda does not hold one positive multiplier per neuron")
+    demand(len(d["P"]) == (not neurons_only) * size["x"], f"P has {len(d['P'])} rows, which does not fit the model")
+    positive = len(d["Lambda"]) == size["w"] and min(d["Lambda"], default=1.0) > 0
+    demand(positive, "Lambda does not hold one positive multiplier per neuron")
     matrices = {name: block.rows() for name, block in blocks.items() if len(block.shape) == 2}
     system, least = System(matrices, size, slopes, dt, d["P"], d["Lambda"]), float(dt is not None)
     needed = {} if neurons_only else {"P": dyadic(d["P"])}
     if rate is not None and not neurons_only:
         stated = claim.get("rate", least)
-        _demand(0 <= rate <= stated if dt else rate >= stated, f"the rate {rate!r} besides it does not imply the claim")
+        demand(0 <= rate <= stated if dt else rate >= stated, f"the rate {rate!r} besides it does not imply the claim")
         needed["rate"] = inequality(system, rate, "xw")
     match claim["kind"]:
         case "wellposed":
             if proofs["inequality"] or any(any(row[i:]) for i, row in enumerate(matrices["D11"])):
                 needed["inequality"] = inequality(system, least, "w")  # else D11 is strictly lower triangular
         case "monotone":
-            _demand(all(a >= 0 and b <= 1 for a, b in slopes), "monotonicity needs activations with slopes in [0, 1]")
+            demand(all(a >= 0 and b <= 1 for a, b in slopes), "monotonicity needs activations with slopes in [0, 1]")
             needed["inequality"] = monotone(system, claim["m"])
         case "contracting":
-            _demand(0 < claim["rate"] <= 1 if dt else claim["rate"] >= 0, f"{claim['rate']!r} is no contraction rate")
-            if rate is None:
-                needed["inequality"] = inequality(system, claim["rate"], "xw")
+            demand(0 < claim["rate"] <= 1 if dt else claim["rate"] >= 0, f"{claim['rate']!r} is no contraction rate")
+            needed |= {"inequality": inequality(system, claim["rate"], "xw")} if rate is None else {}
+        case "around":
+            needed |= around(system, names, claim, blocks["bv"].values)
         case kind:
             _demand_supply(claim, size["u"], size["y"], d["labels"])
             needed["inequality"] = inequality(system, least, "xwu", supply_of(claim, size["u"], size["y"]))
-            if kind == "dissipative":  # Q may be anything
-                needed["neurons"] = inequality(system, least, "w")
+            # Q of a dissipative system may be anything, so that its neurons are shown apart
+            needed |= {"neurons": inequality(system, least, "w")} if kind == "dissipative" else {}
     for name, matrix in needed.items():
         holds = proofs[name] is not None and is_positive(matrix, **proofs[name])
-        _demand(holds, f"its numbers do not show the matrix '{name}' to be positive definite")
+        demand(holds, f"its numbers do not show the matrix '{name}' to be positive definite")
     return Verdict(claim, rate, sentence(claim, rate, size, dt, d["labels"]), found)
 
 
-def _demand(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise Rejected(otherwise)
-
-
-def _slopes(activation: str, count: int) -> list[tuple[float, float]]:
+def _slopes(names: list[str], count: int) -> list[tuple[float, float]]:
     found = []
-    for name in map(str.strip, activation.split(",") if "," in activation else [activation] * count):
+    for name in names:
         match = re.fullmatch(r"(leaky_relu|elu|softshrink)\((\d+(?:\.\d+)?(?:e[+-]?\d+)?)\)", name)
         a = float(match[2]) if match else 0.0
         with_number = {"leaky_relu": (a, 1.0), "elu": (0.0, max(1.0, a)), "softshrink": (0.0, 1.0)}
         found.append(with_number[match[1]] if match else LEMMAS.get(name, (0.0, -1.0)))
     fits = len(found) == count and all(low <= high < math.inf for low, high in found)
-    _demand(fits, f"there is no slope lemma for each neuron in the activation '{activation[:60]}'")
+    demand(fits, f"there is no slope lemma for each neuron in the activation '{', '.join(names)[:60]}'")
     return found
 
 
 def _demand_supply(claim: dict[str, Any], nu: int, ny: int, labels: dict[str, Any]) -> None:
     if claim["kind"] == "lipschitz":
-        _demand(claim["gamma"] > 0, "gamma is not positive")
+        demand(claim["gamma"] > 0, "gamma is not positive")
         for end, count in (("u", nu), ("y", ny)):
             scale, units = claim[f"{end}_scale"], labels[f"{end}_units"] or []
-            _demand(scale is not None or len(set(units)) <= 1, f"channels of different units need a {end}_scale")
-            _demand(scale is None or (len(scale) == count and min(scale, default=1) > 0), f"{end}_scale does not fit")
+            demand(scale is not None or len(set(units)) <= 1, f"channels of different units need a {end}_scale")
+            demand(scale is None or (len(scale) == count and min(scale, default=1) > 0), f"{end}_scale does not fit")
     elif claim["kind"] == "passive":
-        _demand(nu == ny and claim["output_strict"] >= 0, "passivity needs nu = ny and output_strict ≥ 0")
+        demand(nu == ny and claim["output_strict"] >= 0, "passivity needs nu = ny and output_strict ≥ 0")
     else:
         for name, height, width in (("Q", ny, ny), ("S", nu, ny), ("R", nu, nu)):
-            fits = len(claim[name]) == height and all(len(row) == width for row in claim[name])
-            _demand(fits, f"{name} is not {height} × {width}")
+            demand([len(row) for row in claim[name]] == [width] * height, f"{name} is not {height} × {width}")

@@ -17,6 +17,8 @@ CLAIMS = {
     "lipschitz": {"gamma": float, "u_scale": ([float], None), "y_scale": ([float], None)},
     "dissipative": {"Q": [[float]], "S": [[float]], "R": [[float]]},
     "passive": {"input_strict": float, "output_strict": float},
+    "around": dict.fromkeys(("equilibrium", "input", "low", "high", "eta"), [float])
+    | {"tolerance": float, "bound": [(float, None)]},
 }
 FACTOR = ({"scale": [int], "shift": float, "bits": int, "L": [[int]]}, None)
 DOCUMENT = {
@@ -28,6 +30,12 @@ DOCUMENT = {
 
 class Rejected(Exception):
     """The certificate does not hold; the message is the reason."""
+
+
+def demand(condition: bool, otherwise: str) -> None:
+    """Reject the certificate unless a condition holds."""
+    if not condition:
+        raise Rejected(otherwise)
 
 
 class Unusable(Exception):
@@ -62,15 +70,13 @@ def parse(data: bytes | str, what: str) -> dict[str, Any]:
 
 def form(document: dict[str, Any]) -> dict[str, Any]:
     """The document in the form of `DOCUMENT`, its claim in that of `CLAIMS`, P as a full matrix."""
-    if (document.get("format"), document.get("version")) != ("eqnets-certificate", 2):
-        raise Rejected("it is not an eqnets-certificate whose version is 2")
+    kind = document.get("format"), document.get("version")
+    demand(kind == ("eqnets-certificate", 2), "it is not an eqnets-certificate whose version is 2")
     d = fit("the certificate", document, DOCUMENT)
-    kind = d["claim"].get("kind")
-    if not isinstance(kind, str) or kind not in CLAIMS:
-        raise Rejected(f"it claims {str(kind)[:40]!r}; known are {', '.join(CLAIMS)}")
+    kind = str(d["claim"].get("kind"))
+    demand(kind in CLAIMS, f"it claims {kind[:40]!r}; known are {', '.join(CLAIMS)}")
     d["claim"] = fit("claim", d["claim"], {"kind": str, **CLAIMS[kind]})
-    if [len(row) for row in d["P"]] != [*range(1, len(d["P"]) + 1)]:
-        raise Rejected("P is not a lower triangle")
+    demand([len(row) for row in d["P"]] == [*range(1, len(d["P"]) + 1)], "P is not a lower triangle")
     d["P"] = [[d["P"][max(i, j)][min(i, j)] for j in range(len(d["P"]))] for i in range(len(d["P"]))]
     return d
 
@@ -113,8 +119,8 @@ def read_blocks(data: bytes) -> tuple[dict[str, Block], dict[str, Any] | None]:
             values = struct.unpack(f"<{math.prod(entry['shape'])}{code}", data[first:last])
         except (KeyError, ValueError, OverflowError, struct.error) as error:
             raise Rejected(f"the weights have no readable block {name} ({error})") from error
-        if len(entry["shape"]) != len(letters) or min(entry["shape"]) < 0 or not all(map(math.isfinite, values)):
-            raise Rejected(f"block {name} of the weights has a wrong shape, or holds NaN or infinity")
+        fits = len(entry["shape"]) == len(letters) and min(entry["shape"]) >= 0 and all(map(math.isfinite, values))
+        demand(fits, f"block {name} of the weights has a wrong shape, or holds NaN or infinity")
         blocks[name] = Block(tuple(entry["shape"]), list(values))
     labels = fit("the metadata of the weights", header.get("__metadata__", {}), dict).get("eqnets.labels")
     return blocks, parse(labels, "the labels of the weights") if isinstance(labels, str) else None

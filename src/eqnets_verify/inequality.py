@@ -29,8 +29,8 @@ class System(NamedTuple):
     Lambda: list[float]
 
 
-def inequality(s: System, rate: float, parts: str, supply: tuple | None = None) -> Dyadic:
-    """(★) over these parts of ξ ("w", "xw" or "xwu"), with a supply (Q, S, R) where there is one."""
+def inequality(s: System, rate: float, parts: str, supply: tuple | None = None, eta: tuple | list = ()) -> Dyadic:
+    """(★) over these parts of ξ ("w", "xw" or "xwu"), with a supply (Q, S, R), and with integrals weighted by η."""
     Ex, Ew, Eu = (_selector(s, parts, part) for part in "xwu")
     Lx, Lz, Ly = (_rows(s, parts, part) for part in "xwy")
     low, high = ([interval[end] for interval in s.slopes] for end in (0, 1))
@@ -41,6 +41,7 @@ def inequality(s: System, rate: float, parts: str, supply: tuple | None = None) 
             terms += [(-2, Ex, times(P, Lx)), (-2, scaled(rates, Ex), times(P, Ex))]
         else:
             terms += [(-1, Lx, times(P, Lx)), (1, scaled(rates, Ex), times(P, scaled(rates, Ex)))]
+    terms += [(-2, Ew, scaled(eta, times(dyadic(s.blocks["C1"]), Lx)))] if any(eta) else []
     if supply is not None:
         Q, S, R = map(dyadic, supply)
         terms += [(1, Ly, times(Q, Ly)), (1, Eu, times(R, Eu))] + [(2, Eu, times(S, Ly))] * any(Ly.rows)
@@ -61,12 +62,13 @@ def supply_of(claim: dict[str, Any], nu: int, ny: int) -> tuple:
         strict = [-2 * Fraction(claim[end]) for end in ("output_strict", "input_strict")]
         return _diagonal(strict[:1] * ny), _diagonal([1] * nu), _diagonal(strict[1:] * nu)
     s_u, s_y = claim["u_scale"] or [1.0] * nu, claim["y_scale"] or [1.0] * ny
-    Q = [-_rounded(1 / Fraction(size) ** 2, math.ceil) for size in s_y]
-    R = [_rounded((Fraction(claim["gamma"]) / Fraction(size)) ** 2, math.floor) for size in s_u]
+    Q = [-rounded(1 / Fraction(size) ** 2, math.ceil) for size in s_y]
+    R = [rounded((Fraction(claim["gamma"]) / Fraction(size)) ** 2, math.floor) for size in s_u]
     return _diagonal(Q), [[0] * ny for _ in range(nu)], _diagonal(R)
 
 
-def _rounded(x: Fraction, towards: Any) -> Fraction:
+def rounded(x: Fraction, towards: Any) -> Fraction:
+    """A fraction over a power of two within 2^−80 or so of x, on the side of math.ceil or math.floor."""
     k = max(80 + x.denominator.bit_length() - x.numerator.bit_length(), 0)
     return Fraction(towards(x * 2**k), 2**k)
 
@@ -86,7 +88,5 @@ def _rows(s: System, parts: str, part: str) -> Dyadic:
 
 
 def _sector(Ew: Dyadic, Lz: Dyadic, bounds: list[float]) -> Dyadic:
-    B = scaled(bounds, Lz)
-    return Dyadic(
-        [[(e << B.k) - b for e, b in zip(*rows, strict=True)] for rows in zip(Ew.rows, B.rows, strict=True)], B.k
-    )
+    rows, k = scaled(bounds, Lz)
+    return Dyadic([[(e << k) - b for e, b in zip(*pair, strict=True)] for pair in zip(Ew.rows, rows, strict=True)], k)

@@ -16,12 +16,19 @@ def sentence(claim: dict[str, Any], rate: float | None, size: dict[str, int], dt
             words = f"{two}Σ ⟨Δu, Δy⟩ ≥ {down(nu)} Σ|Δu|² + {down(eps)} Σ|Δy|²."
         case {"kind": "dissipative", "Q": Q, "S": S, "R": R}:
             words = f"{two}Σ (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ 0 with Q = {Q}, S = {S}, R = {R}."
+        case {"kind": "around", "equilibrium": x, "input": u, "tolerance": off, "bound": bound, "eta": eta}:
+            inside = [f"|v_{i + 1} − v*_{i + 1}| < {down(z)}" for i, z in enumerate(bound) if z is not None]
+            start = f" from {{{', '.join(['V < 1', *inside])}}} stays there and" if inside else ""
+            words = (
+                f"If x* is an equilibrium under a constant input, and its v* lies within {up(off)} of v at x = {x}, "
+            )
+            words += f"u = {u}, then every trajectory under that input{start} goes to x* exponentially. V = ξᵀPξ + "
+            words += f"2 ηᵀ∫(φ − w*), ξ = x − x*, η = {eta}. This says nothing of pairs of trajectories."
         case {"kind": "contracting"}:
             words, rate = "", claim["rate"] if rate is None else rate
         case _:
             words, rate = "At every state and input, the equation of the neurons has exactly one solution.", None
-            if "m" in claim:
-                words += f" ⟨Δw, (I − D11)Δw⟩ ≥ {down(claim['m'])} |Δw|²."
+            words += f" ⟨Δw, (I − D11)Δw⟩ ≥ {down(claim['m'])} |Δw|²." if "m" in claim else ""
     words = words.replace("Σ", "∫") if dt is None else words
     return f"{words} {_forgets(rate, size, dt)} This speaks of the model, not of the plant.".replace("  ", " ").strip()
 

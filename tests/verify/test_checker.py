@@ -160,12 +160,16 @@ def test_it_is_small_and_imports_the_standard_library_only() -> None:
     lines = 0
     for file in PACKAGE.glob("*.py"):
         text = file.read_text(encoding="utf-8")
-        lines += sum(1 for line in text.splitlines() if line.strip())
+        code = {i for i, line in enumerate(text.splitlines(), 1) if line.strip() and line.strip()[0] != "#"}
         for node in ast.walk(ast.parse(text)):
+            words = node.body[0] if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) else None
+            if isinstance(words, ast.Expr):  # a docstring is none of the lines of code
+                code -= set(range(words.lineno, (words.end_lineno or words.lineno) + 1))
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert name.split(".")[0] in sys.stdlib_module_names | {"eqnets_verify"}, f"{file.name} imports {name}"
+        lines += len(code)
     assert lines <= 400, lines
 
 
@@ -175,10 +179,10 @@ def test_its_slope_lemmas_are_those_of_the_library() -> None:
         "elu(0.0)", "softshrink(0.1)",
     ]:  # fmt: skip
         known = nonlinearity.get(name)
-        assert _slopes(known.name, 2) == [known.slope] * 2, name
+        assert _slopes([known.name] * 2, 2) == [known.slope] * 2, name
     for false in ("nothing", "leaky_relu(1.5)", "leaky_relu(-0.5)", "leaky_relu(nan)", "relu,relu,relu", "relu,", ""):
         with pytest.raises(eqnets_verify.Rejected, match="slope lemma"):
-            _slopes(false, 2)
+            _slopes(false.split(",") if "," in false else [false] * 2, 2)
 
 
 # what is wrong with a file --------------------------------------------------------------------------------------

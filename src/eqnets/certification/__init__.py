@@ -1,5 +1,6 @@
 """Claims about LFRs, and the evidence for them: certify, save, verify."""
 
+from eqnets.certification.around import AbsoluteStability, RegionOfAttraction
 from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
 from eqnets.certification.channels import channels
@@ -12,10 +13,12 @@ from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.margins import Margins, class_margins
 from eqnets.certification.recovery import Recovery
 from eqnets.certification.robust import certify_loop
+from eqnets.certification.stability import StabilityCertificate
 from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
 from eqnets.certification.tighten import tighten
 
 __all__ = [
+    "AbsoluteStability",
     "Certificate",
     "Claim",
     "Contracting",
@@ -30,6 +33,8 @@ __all__ = [
     "PairGain",
     "Recovery",
     "Passive",
+    "RegionOfAttraction",
+    "StabilityCertificate",
     "ThreeNumbers",
     "WellPosed",
     "certify",

@@ -5,7 +5,6 @@ A file that is read is proved again by `eqnets_verify`, the checker that shares 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -17,17 +16,16 @@ import torch
 
 import eqnets_verify
 from eqnets.certification import document
+from eqnets.certification.around import AroundOne
 from eqnets.certification.claim import Claim, Contracting, Lipschitz, Monotone, WellPosed
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import FLOAT64, INTEGERS, Evidence, prove
 from eqnets.certification.inequality import supply_of
 from eqnets.certification.labels import Labels, PairGain, down, label_entries, rate_words, up
-from eqnets.certification.weights import safetensors_bytes
+from eqnets.certification.saved import write_files
 from eqnets.errors import CertificateError, InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Supply, Witness
-
-SUFFIX = ".cert.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,12 @@ class Certificate:
     @classmethod
     def load(cls, path: str | os.PathLike[str], lfr: LFR) -> Certificate:
         """Read a certificate and prove it anew for `lfr`; see `verify`, which returns only the claim."""
-        return _check(path, lfr)
+        found = _check(path, lfr)
+        if not isinstance(found, Certificate):
+            raise CertificateError(
+                f"the certificate {Path(path).name} speaks of one equilibrium; read it with eqnets.verify."
+            )
+        return found
 
     @property
     def rate(self) -> float | None:
@@ -131,30 +134,19 @@ class Certificate:
         Raises:
             NotCertified: the claim was proved in float64, and cannot be proved in exact arithmetic.
         """  # noqa: DOC502
-        target, P, Lambda = Path(path), self.witness.P.numpy(), self.witness.Lambda.numpy()
+        P, Lambda = self.witness.P.numpy(), self.witness.Lambda.numpy()
         evidence = self.evidence
         if not evidence.factors and evidence.method == FLOAT64.method:
             evidence = prove(self.claim, self.lfr, P, Lambda, INTEGERS)
-        weights = None
-        if target.name.endswith(SUFFIX):
-            data, beside = (
-                safetensors_bytes(self.lfr),
-                target.with_name(target.name.removesuffix(SUFFIX) + ".safetensors"),
-            )
-            _replace(beside, data)
-            weights = {"file": beside.name, "sha256": hashlib.sha256(data).hexdigest()}
-        entries = {
-            "rate": evidence.rate if "rate" in evidence.factors else None, "activation": self.lfr.activation.name,
-            "dt": self.dt, "digest": self.digest, "weights": weights, "labels": label_entries(self.labels),
-            "unchecked": {
-                "sentence": self.sentence, "margin": evidence.margin, "method": self.method,
-                **({"diagnostics": dict(self.diagnostics)} if self.diagnostics else {}),
-            },
+        unchecked = {
+            "sentence": self.sentence, "margin": evidence.margin, "method": self.method,
+            **({"diagnostics": dict(self.diagnostics)} if self.diagnostics else {}),
         }  # fmt: skip
-        _replace(target, document.write(entries, self.claim, P, Lambda, evidence.factors).encode())
+        rate = evidence.rate if "rate" in evidence.factors else None
+        write_files(path, self.lfr, self.claim, P, Lambda, evidence.factors, rate=rate, unchecked=unchecked)
 
 
-def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim:
+def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim | AroundOne:
     """Check a certificate file against an LFR: digest, format, and the whole proof again, by `eqnets_verify`.
 
     A `CertificateError` says in one sentence that the file is no certificate, is about another LFR, or that its
@@ -167,10 +159,11 @@ def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim:
     Returns:
         The claim, now proved for `lfr`.
     """
-    return _check(path, lfr).claim
+    found = _check(path, lfr)
+    return found.claim if isinstance(found, Certificate) else found
 
 
-def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate:
+def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate | AroundOne:
     name = Path(path).name
     try:
         entries = document.parse(Path(path))
@@ -179,7 +172,7 @@ def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate:
         raise CertificateError(f"the certificate {name} does not hold: {str(error).rstrip('.')}.") from error
 
 
-def _check_exactly(entries: dict, lfr: LFR) -> Certificate:
+def _check_exactly(entries: dict, lfr: LFR) -> Certificate | AroundOne:
     labels = Labels.of(lfr)
     if entries.get("activation") != lfr.activation.name or entries.get("dt") != lfr.dt:
         raise CertificateError(
@@ -191,6 +184,8 @@ def _check_exactly(entries: dict, lfr: LFR) -> Certificate:
         for name, block in lfr.blocks().items()
     }
     verdict = eqnets_verify.check(entries, blocks, label_entries(labels))
+    if verdict.claim["kind"] == document.Around.kind:
+        return document.around_from_entries(verdict.claim)
     claim = document.claim_from_entries(verdict.claim).for_system(labels)
     P = np.zeros((len(entries["P"]),) * 2)
     for i, row in enumerate(entries["P"]):
@@ -218,9 +213,3 @@ def _check_version_1(entries: dict, lfr: LFR) -> Certificate:
         )
     evidence = prove(claim, lfr, P, Lambda, FLOAT64)
     return Certificate.of(claim, lfr, P, Lambda, evidence, f"{evidence.method}; witness: from the file")
-
-
-def _replace(target: Path, data: bytes) -> None:
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
-    scratch.write_bytes(data)
-    scratch.replace(target)

@@ -8,6 +8,7 @@ from typing import overload
 
 import numpy as np
 
+from eqnets.certification.around import AroundOne
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.claim import Claim, Lipschitz, Monotone, WellPosed, WithSupply
 from eqnets.certification.convolutional import ConvCertificate, certify_convolutional
@@ -21,6 +22,7 @@ from eqnets.certification.proof import scaled_eigenvalue
 from eqnets.certification.refuse import diagonal_multipliers, refuse
 from eqnets.certification.search import Candidate, candidates
 from eqnets.certification.semidefinite import Progress
+from eqnets.certification.stability import StabilityCertificate, certify_around
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.taps import ConvLFR
@@ -35,14 +37,16 @@ def certify(
 ) -> Certificate: ...
 @overload
 def certify(claim: Claim, lfr: ConvLFR, witness: None = None) -> ConvCertificate: ...
+@overload
+def certify(claim: AroundOne, lfr: LFR, witness: None = None) -> StabilityCertificate: ...
 def certify(
-    claim: Claim,
+    claim: Claim | AroundOne,
     lfr: LFR | ConvLFR,
     witness: Witness | None = None,
     *,
     proof: str = "exact",
     progress: Progress | None = None,
-) -> Certificate | ConvCertificate:
+) -> Certificate | ConvCertificate | StabilityCertificate:
     """Prove a claim about an LFR.
 
     The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
@@ -51,7 +55,8 @@ def certify(
 
     Args:
         claim: `WellPosed()`, `Monotone(m)`, `Contracting(rate)`, `Lipschitz(gamma, u_scale, y_scale)`,
-            `Dissipative(Q, S, R)` or `Passive(input_strict, output_strict)`.
+            `Dissipative(Q, S, R)` or `Passive(input_strict, output_strict)`, about pairs of trajectories;
+            `AbsoluteStability()` or `RegionOfAttraction()`, about one equilibrium (without a witness).
         lfr: the system, physical or normalised: the certificate speaks of this one. A `ConvLFR` is proved frequency by
             frequency, in float64 with a rigorous rounding bound: `WellPosed()`, `Monotone(m)` or `Lipschitz(gamma)`.
         witness: P and Λ, for example `model.witness()`. Without one, they are found by formulas for linear systems,
@@ -69,10 +74,17 @@ def certify(
             fails by how much, and what to do.
         InputError: the claim does not fit the LFR (scales, units, rate), or the witness has other sizes.
     """
+    if isinstance(claim, AroundOne):
+        if witness is not None or proof != "exact" or not isinstance(lfr, LFR):
+            raise InputError(
+                "a claim about one equilibrium is proved about an LFR, exactly, with numbers that are searched; call "
+                "certify(claim, lfr) without a witness or another proof."
+            )
+        return certify_around(claim, lfr)
     if not isinstance(claim, Claim):
         raise InputError(
             f"{claim!r} is not a claim; give WellPosed(), Monotone(m), Contracting(rate), Lipschitz(gamma), "
-            "Dissipative(Q, S, R) or Passive()."
+            "Dissipative(Q, S, R), Passive(), AbsoluteStability() or RegionOfAttraction()."
         )
     if isinstance(lfr, ConvLFR):
         if witness is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from eqnets.certification.around import AbsoluteStability, AroundOne, RegionOfAttraction
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
 from eqnets.certification.enclosure import Array
 from eqnets.certification.labels import LABEL_KEYS
@@ -51,7 +52,31 @@ class Document:
     labels: dict[str, list[str] | None]
 
 
-def write(entries: dict[str, Any], claim: Claim, P: Array, Lambda: Array, factors: dict[str, Factor]) -> str:
+@dataclass(frozen=True)
+class Around:
+    """What a file says about one equilibrium: where it is, and within which sectors and bounds V falls.
+
+    Args:
+        equilibrium: the state.
+        input: the constant input.
+        tolerance: of the neurons' arguments there; 0 for the origin, exactly.
+        bound: of the neurons' arguments, None where there is none.
+        low: α of every neuron's sector within its bound.
+        high: β.
+        eta: the weights of the neurons' integrals in V.
+    """
+
+    equilibrium: tuple[float, ...]
+    input: tuple[float, ...]
+    tolerance: float
+    bound: tuple[float | None, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    eta: tuple[float, ...]
+    kind = "around"
+
+
+def write(entries: dict[str, Any], claim: Claim | Around, P: Array, Lambda: Array, factors: dict[str, Factor]) -> str:
     """The text of a certificate file.
 
     Args:
@@ -85,6 +110,15 @@ def claim_from_entries(entries: dict[str, Any]) -> Claim:
         if options.get(key) is not None:
             options[key] = tuple(options[key])
     return _CLAIMS[entries["kind"]](**options)
+
+
+def around_from_entries(entries: dict[str, Any]) -> AroundOne:
+    """The claim about one equilibrium that checked entries state."""
+    point = tuple(entries["equilibrium"]), tuple(entries["input"])
+    multiplier = "lure" if any(entries["eta"]) else "circle"
+    if all(bound is None for bound in entries["bound"]):
+        return AbsoluteStability(*point, multiplier=multiplier)
+    return RegionOfAttraction(*point, bound=tuple(entries["bound"]), multiplier=multiplier)
 
 
 def parse(path: Path) -> dict[str, Any]:

@@ -22,9 +22,7 @@ def refuse(claim: Claim, lfr: LFR) -> None:
     Raises:
         NotCertified: the claim cannot be proved, whatever the numbers, or an activation leaves its slopes.
     """
-    parts = lfr.activation.parts if isinstance(lfr.activation, PerNeuron) else (lfr.activation,)
-    for part in {part.name: part for part in parts}.values():
-        _slopes_hold(part)
+    slopes_hold(lfr.activation)
     if isinstance(claim, Monotone) and lfr.nv:
         slopes_in_0_1(claim, lfr.activation)
     if (
@@ -41,6 +39,17 @@ def refuse(claim: Claim, lfr: LFR) -> None:
             "shortage, Passive(input_strict=-ν).",
             block="input",
         )
+
+
+def slopes_hold(activation: Activation) -> None:
+    """Refuse an activation that leaves the slopes that it states, as far as difference quotients on a grid can tell.
+
+    Args:
+        activation: of the neurons.
+    """
+    parts = activation.parts if isinstance(activation, PerNeuron) else (activation,)
+    for part in {part.name: part for part in parts}.values():
+        _slopes_hold(part)
 
 
 def slopes_in_0_1(claim: Claim, activation: Activation) -> None:
