@@ -24,6 +24,7 @@ from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI, hinf_norm
 from eqnets.system.plants import Pendulum
 from eqnets.system.simulate import simulate
+from eqnets.system.witness import Witness
 
 F64 = torch.float64
 
@@ -342,3 +343,19 @@ def test_storage_of_the_search_is_the_inequality_itself() -> None:
         M = problem.linear(problem.join(inner, other, np.zeros(0)))
         expected = scaled.C.T @ storage(rows, *scaled.witness(inner, other), 0.7).mid @ scaled.C
         np.testing.assert_allclose(M, expected, atol=1e-10)
+
+
+def test_a_search_that_begins_near_the_boundary_begins_again_in_the_middle() -> None:
+    """A trained model with a gain far below what its best contraction proves: Newton's steps end after three."""
+    path = Path(__file__).parent / "data" / "lipschitz_f16.json"
+    given = json.loads(path.read_text(encoding="utf-8"))
+    blocks = {name: torch.tensor(block, dtype=F64) for name, block in given["blocks"].items()}
+    lfr = LFR(**blocks, activation=given["activation"], dt=given["dt"])
+    claim = Lipschitz(given["gamma"], given["u_scale"], given["y_scale"])
+    witness = Witness(*(torch.tensor(given[name], dtype=F64) for name in ("P", "Lambda")))
+    sharp = tighten(claim, lfr, proof="float64").claim.gamma
+    assert 0.9 * claim.gamma < worst_gain(Rows.of(lfr), np.array(claim.u_scale), np.array(claim.y_scale))[0] < sharp
+    assert sharp < claim.gamma  # what the parametrisation promises
+    assert tighten(claim, lfr, witness, proof="float64").claim.gamma == pytest.approx(sharp, rel=1e-4)
+    with pytest.raises(InputError, match="other sizes"):
+        tighten(claim, lfr, Witness(torch.eye(2, dtype=F64), torch.ones(3, dtype=F64)))

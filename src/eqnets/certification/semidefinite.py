@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
@@ -74,7 +76,13 @@ def contracting(
 
 
 def smallest_gain(
-    rows: Rows, claim: Lipschitz, labels: Labels, *, rtol: float = 1e-7, progress: Progress | None = None
+    rows: Rows,
+    claim: Lipschitz,
+    labels: Labels,
+    *,
+    guess: tuple[Array, Array] | None = None,
+    rtol: float = 1e-7,
+    progress: Progress | None = None,
 ) -> tuple[float, Array, Array, Array]:
     """The smallest γ that (★) can prove, up to rtol, with P and Λ of about that gain (not of a good margin).
 
@@ -82,6 +90,7 @@ def smallest_gain(
         rows: of the system.
         claim: whose scales are meant; its γ is not looked at.
         labels: of the system.
+        guess: P, Λ that prove some gain, for the case that the search does not end.
         rtol: of γ².
         progress: told the predicted time.
 
@@ -91,15 +100,48 @@ def smallest_gain(
         γ, P (nx, nx), Λ (nv,), and the slopes (k, nv) of the k worst increments, to which the multiplier points.
     """
     _check_size(rows)
-    u_scale, y_scale = (np.array(scale) for scale in claim.scales(labels))
-    start = contracting(rows, 1.0 if rows.discrete else 0.0)
+    start = contracting(rows, 1.0 if rows.discrete else 0.0) or guess
     if start is None:
         refuse_contraction(rows)
+    best = _descend(rows, claim, labels, start, rtol, progress)
+    for room in (1.5, 5.0, 20.0):
+        if best.sharp:
+            break
+        # so near the boundary Newton's steps are short: begin again in the middle of what a wider gain leaves
+        wider = Lipschitz(room * best.gamma, claim.u_scale, claim.y_scale)
+        centre = with_supply(rows, wider, labels, (best.P, best.Lambda))
+        if centre is None:
+            break
+        again = _descend(rows, claim, labels, centre, rtol, None)
+        best = replace(again if again.gamma < best.gamma else best, sharp=again.sharp)
+    if guess is not None and not best.sharp:
+        with suppress(NotCertified):  # a guess that proves no gain
+            best = min(best, _descend(rows, claim, labels, guess, rtol, None), key=lambda one: one.gamma)
+    return best.gamma, best.P, best.Lambda, best.slopes
+
+
+@dataclass(frozen=True, eq=False)
+class _Descent:
+    """Where a descent of γ ended, and whether its bound says that there is nothing below."""
+
+    gamma: float
+    P: Array
+    Lambda: Array
+    slopes: Array
+    sharp: bool
+
+
+def _descend(
+    rows: Rows, claim: Lipschitz, labels: Labels, start: tuple[Array, Array], rtol: float, progress: Progress | None
+) -> _Descent:
+    """Minimise γ² from P and Λ, in their coordinates."""
+    u_scale, y_scale = (np.array(scale) for scale in claim.scales(labels))
     rows, u_scale = _compressed(rows, u_scale)
     factor = best_factor(rows, *start, tuple(u_scale), tuple(y_scale))
     if factor is None or not math.isfinite(factor.gamma):
         refuse_contraction(rows)
-    scaled = Scaled.around(rows, factor.value * start[0], factor.value * start[1], u_scale / max(factor.gamma, 1e-100))
+    start = factor.value * start[0], factor.value * start[1]
+    scaled = Scaled.around(rows, *start, u_scale / max(factor.gamma, 1e-100))
     C, N, inner = scaled.C, rows.Lx.shape[1], rows.nx + rows.nv
     Ly = rows.Ly / y_scale[:, None] @ C
     problem = scaled.problem(
@@ -115,9 +157,12 @@ def smallest_gain(
     c[-1] = 1.0
     problem = problem.with_bound(-c, 1.5 * y[-1])  # t is known to be smaller: without a bound, the path begins far away
     predict(progress, problem)
-    found = solve(problem, c, y, rtol=rtol)
-    P, lam, (t,) = problem.split(found.y)
-    return factor.gamma * math.sqrt(max(t, 0.0)), *scaled.witness(P, lam), worst_slopes(scaled, found)
+    end = solve(problem, c, y, rtol=rtol)
+    sharp = end.value - end.bound <= 1e-4 * max(abs(end.value), 1e-12)
+    P, lam, (t,) = problem.split(end.y)
+    if t > 1:  # γ² in units of the start's
+        return _Descent(factor.gamma, *start, worst_slopes(scaled, end), sharp)
+    return _Descent(factor.gamma * math.sqrt(max(t, 0.0)), *scaled.witness(P, lam), worst_slopes(scaled, end), sharp)
 
 
 def worst_slopes(scaled: Scaled, found: Solution, count: int = 3) -> Array:

@@ -93,7 +93,7 @@ def three_numbers(
     if not search or lfr.nx > LARGEST_STATE:
         certificate = certify(claim, lfr, witness, proof=proof, progress=progress)
     elif isinstance(claim, Lipschitz):
-        certificate, slopes = tightest_gain(claim, lfr, proof=proof, progress=progress)
+        certificate, slopes = tightest_gain(claim, lfr, witness, proof=proof, progress=progress)
         patterns = torch.from_numpy(slopes.copy())
     else:
         certificate = tighten(claim, lfr, witness, proof=proof, progress=progress)

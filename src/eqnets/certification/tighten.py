@@ -56,7 +56,7 @@ def tighten(
         claim: `Contracting()`, `Lipschitz(gamma, u_scale, y_scale)` or `Monotone(m)`; its own number is not looked at,
             its scales are.
         lfr: the system; of a `ConvLFR`, `Monotone` and `Lipschitz` are tightened frequency by frequency.
-        witness: P and Λ to begin with; they only save time.
+        witness: P and Λ to begin with; they save time, and are the last resort of a search for a gain.
         rtol: how close to the smallest that (★) can prove: of the time constant for a rate; a gain comes to 1e-4.
         proof: as in `certify`.
         progress: told in a sentence what is searched and how long it will take.
@@ -87,29 +87,43 @@ def tighten(
             rate, P, Lambda = _rate(rows, lfr, witness, rtol, progress)
             return certify(Contracting(rate), lfr, _witness(P, Lambda), proof=proof)
         case Lipschitz():
-            return tightest_gain(claim, lfr, proof=proof, progress=progress)[0]
+            return tightest_gain(claim, lfr, witness, proof=proof, progress=progress)[0]
     raise InputError(
         f"there is no number to tighten in {type(claim).__name__}; give Contracting(), Lipschitz or Monotone."
     )
 
 
 def tightest_gain(
-    claim: Lipschitz, lfr: LFR, *, proof: str = "exact", progress: Progress | None = None
+    claim: Lipschitz,
+    lfr: LFR,
+    witness: Witness | None = None,
+    *,
+    proof: str = "exact",
+    progress: Progress | None = None,
 ) -> tuple[Certificate, Array]:
     """The smallest gain that P and Λ prove, and what holds it back.
 
     Args:
         claim: whose scales are meant.
         lfr: the system.
+        witness: P and Λ, which are taken where the search ends above their gain.
         proof: as in `certify`.
         progress: as in `certify`.
 
     Returns:
         The certificate, and the slopes (k, nv) of the worst increments.
+
+    Raises:
+        InputError: the witness has other sizes than the system.
     """
     rows, labels = Rows.of(lfr), Labels.of(lfr)
     settled = claim.for_system(labels)
-    gamma, P, Lambda, slopes = semidefinite.smallest_gain(rows, settled, labels, progress=progress)
+    guess = None
+    if witness is not None:
+        guess = witness.P.detach().double().numpy().copy(), witness.Lambda.detach().double().numpy().copy()
+        if guess[0].shape != (rows.nx, rows.nx) or guess[1].shape != (rows.nv,):
+            raise InputError("the witness has other sizes than the LFR; take the witness of the same model.")
+    gamma, P, Lambda, slopes = semidefinite.smallest_gain(rows, settled, labels, guess=guess, progress=progress)
     return _just_above(gamma, settled, lfr, (P, Lambda), proof), slopes
 
 
