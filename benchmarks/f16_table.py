@@ -5,8 +5,9 @@
 Under the protocol of `f16_protocol` a REN (nx = 75, nv = 150) is trained for γ = 10, 20, 40, 60, 100, ∞, and beside it,
 under the same promise, the same model without neurons, and a ridge FIR model; an LSTM and an RNN promise nothing. Each
 certificate is written into the folder of models and verified from its file; each model is attacked with one budget.
-Of several `--starts` the one with the least training loss is the row. Training can be interrupted; the same command
-goes on. `--scaled-by training` standardises by the training records.
+Of several `--starts` the one with the least training loss is the row: at random, at a random linear system, or warm, at
+the model of the next smaller bound, which keeps this one too (its epochs are then counted on top of that model's).
+Training can be interrupted; the same command goes on. `--scaled-by training` standardises by the training records.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ def main() -> None:
     parser.add_argument("-m", "--models", type=Path, default=Path("f16_models"), help="weights and certificates")
     parser.add_argument("-o", "--output", type=Path, help="the table, as JSON; a plot is written beside it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--starts", nargs="+", default=["random"], help="random, linear, from_G; see f16_protocol.Row")
+    parser.add_argument("--starts", nargs="+", choices=["random", "linear", "warm"], default=["random", "warm"])
     parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--epochs-warm", type=int, default=20, help="of a warm start, beside those of the model before")
     parser.add_argument("--epochs-compared", type=int, help="of LSTM and RNN, if other than --epochs")
     parser.add_argument("--scaled-by", choices=["level 4", "training"], default="level 4")
     parser.add_argument("--trained-only", action="store_true", help="leave out what the folder does not hold")
@@ -85,12 +87,10 @@ def main() -> None:
     data = signals(options.data, options.scaled_by, time=3072 if smoke else None)
     results = []
     for seed, (kind, gamma) in itertools.product(options.seeds, [*_promised(gammas), ("LSTM", None), ("RNN", None)]):
-        epochs = 1 if smoke else options.epochs if gamma else options.epochs_compared or options.epochs
-        starts = options.starts if gamma else ["random"]
-        tried = [Row(kind, gamma, seed, start) for start in starts]
+        tried = [Row(kind, gamma, seed, start) for start in _starts(options.starts, gamma, gammas)]
         if options.trained_only:
             tried = [row for row in tried if (options.models / f"{row.name}.safetensors").is_file()]
-        trained = [(row, *train(row, data, options.models, epochs, small=smoke)) for row in tried]
+        trained = [(row, *train(row, data, options.models, _epochs(row, options), small=smoke)) for row in tried]
         if not trained:
             continue
         row, model, told = min(trained, key=lambda one: one[2]["loss"][-1])
@@ -117,6 +117,23 @@ def main() -> None:
         print(f"{name}  NRMSE {row['nrmse']:.4f}  observed gain {row['observed_gain']:.4g}")
     for row in table["fir"]:
         print(f"FIR    {row['gamma']:>6}  NRMSE {row['nrmse']:.4f}  gain {row['gain']:.4g}")
+
+
+def _starts(asked: list[str], gamma: float | None, gammas: list[float]) -> list[str]:
+    """Which starts a row has: all that were asked for under a finite bound, and else its own."""
+    if gamma is None or math.isinf(gamma):
+        return ["random"]
+    smaller = max((bound for bound in gammas if bound < gamma), default=None)
+    named = {"random": "random", "linear": "linear", "warm": None if smaller is None else f"from_{smaller:g}"}
+    return [start for start in (named[one] for one in asked) if start is not None]
+
+
+def _epochs(row: Row, options: argparse.Namespace) -> int:
+    if options.smoke:
+        return 1
+    if row.gamma is None:
+        return options.epochs_compared or options.epochs
+    return options.epochs_warm if row.start.startswith("from_") else options.epochs
 
 
 def _promised(gammas: list[float]) -> list[tuple[str, float]]:

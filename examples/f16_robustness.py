@@ -81,7 +81,9 @@ def accuracy(axes: Any, found: dict[str, Any]) -> None:
         axes: where to.
         found: the table.
     """
-    labels = {"REN": "REN", "linear": "linear, trained (nv = 0)", "FIR": "linear, FIR"}
+    labels = {"linear": "linear, trained (nv = 0)", "FIR": "linear, FIR"}
+    epochs = {row["model"]: row["epochs"] for row in found["rows"] if row["gamma"] is None}
+    labels |= {kind: f"{kind}, {number} epochs" for kind, number in epochs.items()}
     for kind, rows in points(found).items():
         gain, nrmse = [row["gain"] for row in rows], [row["nrmse"] for row in rows]
         lines = "-" if len(rows) > 1 else ""
