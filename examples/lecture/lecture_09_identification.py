@@ -39,7 +39,7 @@ for name, rmse in table.items():
     proved = "rate 0.97 per step" if name.startswith("REN") else "nothing"
     print(f"{name:18s}   {rmse:18.4f}   {full['test_rmse_rad'][name]:19.4f}   {proved}")
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained", width_ratios=[2, 1])
+figure, left = plt.subplots(figsize=(8, 3.4), layout="constrained")
 measured = test.records[0].y[:, 0]
 clock = 0.05 * torch.arange(len(measured))
 left.plot(clock, measured, "k", linewidth=3, alpha=0.3, label="measured")
@@ -67,6 +67,7 @@ for t in range(u.shape[1]):
     _, x = eq.simulate(lfr, u[:, t : t + 1], x)
 envelope = [distance[0] * rate**t for t in range(len(distance))]
 assert all(d <= e * (1 + 1e-9) for d, e in zip(distance, envelope, strict=True) if e > 1e-9 * envelope[0])
+figure, right = plt.subplots(figsize=(6, 3.4), layout="constrained")
 right.semilogy(clock[:200], distance, label="|Δx|$_P$")
 right.semilogy(clock[:200], envelope, "k--", label=f"proved: {rate:.4f}$^t$ |Δx$_0$|$_P$")
 right.set(xlabel="t in s", title="two wrong starts", ylim=(1e-6 * distance[0], 2 * distance[0]))
