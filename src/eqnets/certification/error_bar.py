@@ -111,7 +111,7 @@ class ErrorBar:
         if certificate.digest != self.lfr.digest():
             raise InputError("the certificate and the error bar are about different systems; make both of one LFR.")
         claim, worst = certificate.claim, up(float(epsilon.max()))
-        error = "‖ỹ − y*‖" if self.reads else "‖V(w̃ − w*)‖"
+        error, read = ("‖ỹ − y*‖", " + rounding of ỹ") if self.reads else ("‖V(w̃ − w*)‖", "")
         deployed = f"the program's output is within ε(u) of the model's, whatever was proved of that: {worst} here."
         if isinstance(claim, Lipschitz) and self.reads and claim.u_scale is None and claim.y_scale is None:
             deployed = (
@@ -120,8 +120,8 @@ class ErrorBar:
             )
         return (
             f"The model: {certificate.sentence} {certificate.method}; model sha256 {certificate.digest}.",
-            f"The run: {error} ≤ ε(u) = {up(self.kappa)}·(‖r‖ + rounding) for each of {epsilon.numel()} samples, with "
-            f"the measured residual r and a proved gain; the largest ε is {worst}.",
+            f"The run: {error} ≤ ε(u) = {up(self.kappa)}·(‖r‖ + rounding){read} for each of {epsilon.numel()} "
+            f"samples, with the measured residual r and a proved gain; the largest ε is {worst}.",
             f"The deployed program: {deployed}",
         )
 
