@@ -61,3 +61,15 @@ def test_the_order_of_the_best_trial_is_taken(tmp_path: Path) -> None:
 def test_an_order_that_was_asked_for_is_not_tried() -> None:
     fit = eq.identify(hidden(0), steps=3, nv=2, nx=3)
     assert fit.settings["order_curve"] == [] and fit.system.nx == 3
+
+
+def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
+    data = records_of(random_lti(2, 1, 1, 1), [120, 90], 1, noise=0.05)
+    options: dict[str, Any] = {"steps": 12, "nv": 3, "restarts": 3, "seed": 0}
+    alone = eq.identify(data, **options)
+    shared = eq.identify(data, **options, workers=2, keeper=Checkpoint(tmp_path, {}))
+    assert shared.system.digest() == alone.system.digest()
+    for a, b in zip(shared.settings["restarts"], alone.settings["restarts"], strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+    resumed = eq.identify(data, **options, keeper=Checkpoint(tmp_path, {}, resume=True))
+    assert resumed.system.digest() == alone.system.digest()

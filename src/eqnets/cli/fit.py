@@ -47,6 +47,10 @@ def fit(
     difference: common.Difference = None,
     nx: Annotated[int | None, typer.Option("--nx", min=1, help="Number of states; chosen if left out.")] = None,
     nv: Annotated[int | None, typer.Option("--nv", min=0, help="Number of neurons; chosen if left out.")] = None,
+    restarts: Annotated[
+        int | None, typer.Option("--restarts", metavar="K", min=1, help="Random starts; chosen if left out.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", metavar="K", min=1, help="Processes that share the starts.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
     val: Annotated[float, typer.Option("--val", metavar="SHARE", help="Tail of every record, for validation.")] = 0.2,
     u_scale: Annotated[
@@ -77,6 +81,7 @@ def fit(
         "minutes": 5.0 if minutes is None else minutes,
         "seed": seed,
         "val": val,
+        "restarts": restarts,
         "integrator": "ignore" if ignore_integrator else "refuse",
     }
     keeper = Checkpoint(folder, _fingerprint(data, claim) | options, resume)
@@ -84,7 +89,7 @@ def fit(
         raise InputError(f"'{folder}' holds no interrupted run; start one without --resume.")
     bar = progress.Bar()
     try:
-        fitted = identify(data, claim, **options, progress=bar, keeper=keeper)
+        fitted = identify(data, claim, **options, workers=workers, progress=bar, keeper=keeper)
     except KeyboardInterrupt:
         bar.close()
         remedy = "repeat the same command with --resume" if _started(folder) else "nothing was written; start again"

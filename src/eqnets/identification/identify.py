@@ -48,6 +48,7 @@ def identify(
     activation: str | None = None,
     val: float = 0.2,
     restarts: int | None = None,
+    workers: int = 1,
     refit: bool | None = None,
     learning_rate: float | None = None,
     warm: Fit | None = None,
@@ -84,6 +85,7 @@ def identify(
         restarts: how many random starts share the time; the validation tails choose one. None: 6 for short records
             (where nx is left open, with up to two more states than the linear model), 1 for long ones. The linear model
             begins without chance: one start an order; GRU, LSTM and neural ODE, whose steps cost most, have 2.
+        workers: how many processes share the starts; with `steps`, their number changes nothing in the result.
         refit: train the chosen start once more, on the heads and the tails together, for as many steps as were best;
             its certificate is its own, its validation error is that of the choice. None: for short records.
         learning_rate: of Adam; None is 1e-3 for long records and 3e-3 for short ones (1e-2 for RNN, GRU and LSTM, which
@@ -105,7 +107,13 @@ def identify(
     """
     began = time.monotonic()
     guarantee = settle(model, guarantee, nx, nv, activation)
-    for name, value, least in (("nx", nx, 1), ("nv", nv, 0), ("steps", steps, 0), ("restarts", restarts, 1)):
+    for name, value, least in (
+        ("nx", nx, 1),
+        ("nv", nv, 0),
+        ("steps", steps, 0),
+        ("restarts", restarts, 1),
+        ("workers", workers, 1),
+    ):
         if value is not None and (not isinstance(value, int) or value < least):
             raise InputError(f"{name} must be a whole number of at least {least}; got {value!r}.")
     if not (minutes > 0 and math.isfinite(minutes)):
@@ -130,7 +138,7 @@ def identify(
         activation="tanh" if activation is None else activation, seed=seed, restarts=restarts,
         refit=refit if refit is not None else not long, deadline=began + 60 * minutes, steps=steps, long=long,
         learning_rate=learning_rate if learning_rate is not None else (1e-3 if long else kind.learning_rate),
-        warm=_warm(warm, data),
+        workers=workers, warm=_warm(warm, data),
     )  # fmt: skip
     found = search(parts.normal, parts.ends, plan, progress, keeper)
 

@@ -20,8 +20,8 @@ from eqnets.identification.simulation_error import system_of, validation_rmse
 from eqnets.identification.streams import Streams
 from eqnets.identification.train import train
 
-_FINISH = 0.3
-"""The share of the time, or of the steps, that is for the second-order finish."""
+_FINISH, _FINISH_STEPS = 0.5, 0.3
+"""The share of the time, and of the steps where they are given, that is for the second-order finish."""
 _LOOK = 0.02
 """The share of the time that may be spent measuring, one step of each kind aside."""
 _SEARCH = 1.2
@@ -59,7 +59,7 @@ class Pace:
 
 def divided(steps: int) -> tuple[int, int]:
     """A number of steps, divided into first-order updates and second-order blocks."""
-    blocks = int(_FINISH * steps) // ITERATIONS
+    blocks = int(_FINISH_STEPS * steps) // ITERATIONS
     return steps - ITERATIONS * blocks, blocks
 
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from eqnets.identification.kinds import KINDS, begin
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import Linear, choose_linear, linear_models
 from eqnets.identification.pace import divided, measure
+from eqnets.identification.parallel import spread
 from eqnets.identification.progress import Progress, tell
 from eqnets.identification.schedule import Keeper, Schedule, Training
 from eqnets.identification.streams import Streams, training_streams, validation_streams
@@ -53,6 +55,7 @@ class Plan:
         steps: of every start, a share of them of second order; None for the deadline.
         learning_rate: of Adam.
         long: whether the records count as long.
+        workers: how many processes share the starts.
         warm: a trained network and its initial states to begin at, or None; see `kinds.begin`.
     """
 
@@ -69,6 +72,7 @@ class Plan:
     steps: int | None
     learning_rate: float
     long: bool
+    workers: int = 1
     warm: tuple[nn.Module, Tensor] | None = None
 
 
@@ -124,25 +128,25 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
     """
     tell(progress, phase="linear start")
     heads = replace(normal, records=tuple(r.cut(0, end) for r, end in zip(normal.records, ends, strict=True)))
-    check = validation_streams(normal, ends, _WASHOUT, min(_WASHOUT, max(normal.lengths)))
-    linear = choose_linear(heads, check, plan.nx, torch.Generator().manual_seed(plan.seed))
+    check = _check(normal, ends)
+    linear = choose_linear(heads, check, plan.nx, _random(plan))
     streams = _streams(normal, ends, plan)
     steps = _steps(linear, streams, check, plan, keeper)
     if _grows(plan):
         tell(progress, phase="number of states")
     first, curve = (linear, []) if not _grows(plan) else _grown(heads, streams, check, plan, steps, linear, keeper)
-    candidates: list[_Candidate] = []
-    for k in range(plan.restarts):
-        start = first
-        # more states than the best linear model, for what it cannot show
-        if plan.nx is None and k % 3 and KINDS[plan.model].states:
-            order = first.lti.nx + k % 3
-            start = linear_models(heads, check, [order], torch.Generator().manual_seed(plan.seed))[0]
-        model, x0, notes = _begin(start, plan, plan.seed + k)
-        part = None if keeper is None else keeper.part(k)
-        training = train(model, streams, check, x0, _schedule(plan, steps), _among(progress, k, plan), part)
-        error = min((row["val_rmse"] for row in training.history), default=math.inf)
-        candidates.append(_Candidate(model, training, start.lti.nx, plan.seed + k, error, notes))
+    orders = [first.lti.nx + (k % 3 if _varies(plan) else 0) for k in range(plan.restarts)]
+    more = {n: linear_models(heads, check, [n], _random(plan))[0] for n in sorted({*orders} - {first.lti.nx})}
+    begun = [more.get(order, first) for order in orders]
+    if plan.workers > 1 and plan.restarts > 1:
+        tell(progress, phase=f"training in {min(plan.workers, plan.restarts)} processes")
+        jobs = [_Job(normal, ends, plan, start, k, steps, keeper) for k, start in enumerate(begun)]
+        candidates = [_returned(*pair, plan) for pair in zip(jobs, spread(_elsewhere, jobs, plan.workers), strict=True)]
+    else:
+        candidates = []
+        for k, start in enumerate(begun):
+            part = None if keeper is None else keeper.part(k)
+            candidates.append(_start(start, streams, check, plan, k, steps, _among(progress, k, plan), part))
     best = min(candidates, key=lambda c: c.val_rmse)
     tried = [
         {"nx": c.training.x0.shape[1], "seed": c.seed, "steps": c.training.steps, "best_step": c.training.best_step,
@@ -152,6 +156,61 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
         return Found(best.model, best.training, linear, heads, best.val_rmse, tried, steps, curve, best.notes)
     found = _refit(normal, best, linear, plan, tried, steps, progress, keeper)
     return replace(found, curve=curve)
+
+
+def _start(
+    start: Linear, streams: Streams, check: Streams, plan: Plan, k: int, steps: tuple[int, int],
+    progress: Progress | None, keeper: Keeper | None,
+) -> _Candidate:  # fmt: skip
+    """Train the k-th start."""
+    model, x0, notes = _begin(start, plan, plan.seed + k)
+    training = train(model, streams, check, x0, _schedule(plan, steps), progress, keeper)
+    error = min((row["val_rmse"] for row in training.history), default=math.inf)
+    return _Candidate(model, training, start.lti.nx, plan.seed + k, error, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One start, as another process takes it."""
+
+    normal: Data
+    ends: list[int]
+    plan: Plan
+    start: Linear
+    k: int
+    steps: tuple[int, int]
+    keeper: Keeper | None
+
+
+def _elsewhere(job: _Job) -> tuple[dict[str, np.ndarray], Training]:
+    """Train a start in this process, and give its parameters and its history back."""
+    check = _check(job.normal, job.ends)
+    part = None if job.keeper is None else job.keeper.part(job.k)
+    streams = _streams(job.normal, job.ends, job.plan)
+    found = _start(job.start, streams, check, job.plan, job.k, job.steps, None, part)
+    return {name: value.numpy() for name, value in found.model.state_dict().items()}, found.training
+
+
+def _returned(job: _Job, result: tuple[dict[str, np.ndarray], Training], plan: Plan) -> _Candidate:
+    """The candidate that another process trained."""
+    state, training = result
+    model, _, notes = _begin(job.start, plan, plan.seed + job.k)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    error = min((row["val_rmse"] for row in training.history), default=math.inf)
+    return _Candidate(model, training, job.start.lti.nx, plan.seed + job.k, error, notes)
+
+
+def _check(normal: Data, ends: list[int]) -> Streams:
+    return validation_streams(normal, ends, _WASHOUT, min(_WASHOUT, max(normal.lengths)))
+
+
+def _random(plan: Plan) -> torch.Generator:
+    return torch.Generator().manual_seed(plan.seed)
+
+
+def _varies(plan: Plan) -> bool:
+    """Whether starts have more states than the best linear model, for what it cannot show."""
+    return plan.nx is None and KINDS[plan.model].states
 
 
 def _grows(plan: Plan) -> bool:
@@ -168,7 +227,7 @@ def _grown(
     The best linear model can have too few states: what nonlinearities hide from it, a nonlinear model may show.
     """  # noqa: DOC201
     orders = [linear.lti.nx + more for more in _MORE]
-    starts = linear_models(heads, check, orders, torch.Generator().manual_seed(plan.seed))
+    starts = linear_models(heads, check, orders, _random(plan))
     schedule = _schedule(plan, (math.ceil(_TRIAL * steps[0]), 0))
     curve = []
     for start in starts:
@@ -187,7 +246,8 @@ def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper:
     if kept is not None:
         return kept[1]["steps"], kept[1]["blocks"]
     left = (1 - _RESERVE) * max(plan.deadline - time.monotonic(), 0.0)
-    seconds = left / (plan.restarts + (1 if plan.refit else 0) + (_TRIAL * len(_MORE) if _grows(plan) else 0))
+    rounds = math.ceil(plan.restarts / plan.workers)
+    seconds = left / (rounds + (1 if plan.refit else 0) + (_TRIAL * len(_MORE) if _grows(plan) else 0))
     model, x0, _ = _begin(linear, plan, plan.seed)
     steps, blocks = measure(model, streams, check, x0, _schedule(plan, (1, 0)), seconds).steps(seconds)
     if keeper is not None:
@@ -201,10 +261,9 @@ def _refit(
 ) -> Found:  # fmt: skip
     """The chosen start once more, on heads and tails, for the number of steps that was best; the linear model too."""
     whole = list(normal.lengths)
-    generator = torch.Generator().manual_seed(plan.seed)
     orders = sorted({linear.lti.nx, best.order})
     check = validation_streams(normal, [0] * len(whole), 0, max(whole))  # only to hold the linear models against
-    refitted = {model.lti.nx: model for model in linear_models(normal, check, orders, generator)}
+    refitted = {model.lti.nx: model for model in linear_models(normal, check, orders, _random(plan))}
     start = refitted[best.order]
     model, x0, notes = _begin(start, plan, best.seed)
     schedule = replace(_schedule(plan, steps), stop=best.training.best_step, finish=best.training.best_block)

@@ -52,8 +52,8 @@ class Streams:
 
     def part(self, which: Tensor, samples: int) -> Streams:
         """The first samples of some streams (a mask, (stream,)), each by itself: none goes on from another."""
-        cut = [signal[which, :samples] for signal in (self.u, self.y, self.weight)]
-        return Streams(*cut, self.record[which], torch.full_like(self.before[which], -1), self.warm[which])
+        u, y, weight = (signal[which, :samples] for signal in (self.u, self.y, self.weight))
+        return Streams(u, y, weight, self.record[which], torch.full_like(self.before[which], -1), self.warm[which])
 
     def starting(self, x0: Tensor, carried: Tensor) -> Tensor:
         """(stream, nx): x0 (record, nx) where a record starts, `carried` (stream, nx) elsewhere."""
