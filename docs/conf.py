@@ -17,7 +17,8 @@ author = copyright = "the eqnets contributors"
 version = release = installed("eqnets")
 
 extensions = [
-    "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery",
+    "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
     "front_door", "mathml", "source_links", "stored_runs",
 ]  # fmt: skip
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]

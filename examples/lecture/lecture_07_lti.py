@@ -28,14 +28,8 @@ def arrow(ax: plt.Axes, *points: tuple[float, float], text: str = "", at: tuple[
 
 
 figure, ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
-block(
-    ax,
-    1.2,
-    0.0,
-    2.6,
-    1.2,
-    "$x^+ = A x + B_1 w + B_2 u$\n$v = C_1 x + D_{11} w + D_{12} u$\n$y = C_2 x + D_{21} w + D_{22} u$",
-)
+linear = "$x^+ = A x + B_1 w + B_2 u$\n$v = C_1 x + D_{11} w + D_{12} u$\n$y = C_2 x + D_{21} w + D_{22} u$"
+block(ax, 1.2, 0.0, 2.6, 1.2, linear)
 block(ax, 2.0, 1.7, 1.0, 0.55, r"$\varphi(\cdot)$")
 arrow(ax, (3.8, 0.9), (4.4, 0.9), (4.4, 1.97), (3.02, 1.97), text="v", at=(4.45, 1.4))
 arrow(ax, (2.0, 1.97), (0.6, 1.97), (0.6, 0.9), (1.18, 0.9), text="w", at=(0.4, 1.4))
@@ -89,7 +83,8 @@ truth = pendulum.simulate(torque, torch.tensor([0.05, 0.0]), DT)[0][0, :, 0]
 start = torch.tensor([[0.05, 0.0]], dtype=torch.float64)
 ours, last = eq.simulate(euler, torque, start)
 theirs, last_slide = eq.simulate(slide, torque, start)
-print("after 3 s: ours", last[0].tolist(), "| the slide's", [f"{v:.3g}" for v in last_slide[0].tolist()])
+for whose, state in (("ours", last), ("the slide's", last_slide)):
+    print(f"after 3 s, {whose}: angle {state[0, 0]:.4g} rad, velocity {state[0, 1]:.4g} rad/s")
 print(f"after 3 s the differential equation has the angle {float(truth[-1]):.4f}, ours {float(ours[0, -1, 0]):.4f}")
 
 clock = np.arange(300) * DT
@@ -111,9 +106,8 @@ assert float((truth - ours[0, :, 0]).abs().max()) < 0.5 < float(theirs.abs().max
 
 A = torch.tensor([[0.5, 0.0], [0.0, -0.5]], dtype=torch.float64)
 schur = eq.LFR(A=A, B1=[[1.0], [0.0]], C1=[[0.8, 0.0]], C2=[[1.0, 0.0]], B2=[[0.0], [0.0]], activation="tanh", dt=1.0)
-path = eq.simulate(schur, torch.zeros(1, 60, 1, dtype=torch.float64), torch.tensor([[0.01, 0.0]], dtype=torch.float64))[
-    0
-]
+start = torch.tensor([[0.01, 0.0]], dtype=torch.float64)
+path, _ = eq.simulate(schur, torch.zeros(1, 60, 1, dtype=torch.float64), start)
 print("eigenvalues of A:", torch.linalg.eigvals(A).real.tolist())
 print("spectral radius with the feedback's slope at 0:", eq.linearise(schur).spectral_radius())
 print(f"from 0.01 the state goes to {float(path[0, -1, 0]):.4f}, and from −0.01 to its mirror image")
