@@ -26,7 +26,6 @@ from eqnets.system.scale import fold
 from eqnets.system.simulate import linearise, simulate
 from eqnets.system.steady import static_characteristic
 
-_NOMINAL_STEPS = 200
 _TAIL = 0.2
 _ROUNDING = 1e-6  # of γ, for the weights as they are rounded
 
@@ -71,6 +70,7 @@ def identify_bounded(
     steps: int = 1_500,
     seed: int = 0,
     learning_rate: float = 3e-3,
+    nominal_steps: int = 200,
 ) -> Bounded:
     """Identify y = G₀ u + Δ(u) with γ = share · |G₀(0)|.
 
@@ -87,6 +87,7 @@ def identify_bounded(
         steps: the most updates of each.
         seed: of the first start; the others follow.
         learning_rate: of Adam.
+        nominal_steps: updates of G₀, which begins at the linear start of `identify`.
 
     Returns:
         The model; training makes one pass over all records at every update.
@@ -102,11 +103,11 @@ def identify_bounded(
         raise InputError("nx, nv, starts and steps are whole numbers of at least 1.")
     options = {"nx": nx, "nv": nv, "share": share, "learning_rate": learning_rate}
     heads = data.split(_TAIL)[0]
-    choice = _Training(data, _nominal(heads, nx, seed), **options)  # G₀ too must not have seen the tails
+    choice = _Training(data, _nominal(heads, nx, nominal_steps, seed), **options)  # G₀ too must not have seen the tails
     tried = [choice.run(seed + i, steps, heads.lengths)[1] for i in range(starts)]
     best = min(range(starts), key=lambda i: min(tried[i]))
     updates = 1 + tried[best].index(min(tried[best]))
-    nominal = _nominal(data, nx, seed)
+    nominal = _nominal(data, nx, nominal_steps, seed)
     training = _Training(data, nominal, **options)
     net, _, x0 = training.run(seed + best, updates, data.lengths)
     residual = fold(
@@ -120,8 +121,8 @@ def identify_bounded(
     )
 
 
-def _nominal(data: Data, nx: int, seed: int) -> Identified:
-    linear = identify(data, Contracting(), model="linear", nx=nx, steps=_NOMINAL_STEPS, restarts=1, seed=seed)
+def _nominal(data: Data, nx: int, steps: int, seed: int) -> Identified:
+    linear = identify(data, Contracting(), model="linear", nx=nx, steps=steps, restarts=1, seed=seed)
     return Identified(linear.system, linear.prior)
 
 
