@@ -10,7 +10,7 @@
 # 3. a monotone network trained on MNIST, with the radius in which no digit can change its class,
 # 4. Lipschitz RENs identified from the F16 ground vibration test, for several prescribed gains.
 #
-#     EQNETS_DATA=… python examples/three_numbers.py [-o FOLDER] [--network FILE] [--minutes M]
+#     EQNETS_DATA=… python examples/three_numbers.py [-o FOLDER] [--parts P …] [--network FILE] [--minutes M]
 #
 # `--network` is a checkpoint of `monotone_mnist.py`; without it a network is trained here, for one epoch. Parts whose
 # data are not there are left out. `EQNETS_SMOKE=1` shrinks everything.
@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
@@ -39,8 +40,10 @@ import eqnets as eq
 matplotlib.use("agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
+PARTS = ["lecture", "random", "mnist", "f16"]
 parser = argparse.ArgumentParser(description="Attained, best slope pattern and certified, beside each other.")
 parser.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
+parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="the others are read from the stored file")
 parser.add_argument("--network", type=Path, help="a checkpoint of examples/monotone_mnist.py")
 parser.add_argument("--minutes", type=float, default=1.0, help="of training, for each F16 model")
 options = parser.parse_args()
@@ -145,7 +148,7 @@ def trained(x: Tensor, labels: Tensor) -> tuple[Digits, int]:
     if options.network:
         checkpoint = torch.load(options.network, weights_only=True)
         network.load_state_dict(checkpoint["network"])
-        return network, len(checkpoint["rows"])
+        return network, len(json.loads(checkpoint["rows"]))
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     for batch in torch.randperm(len(x)).split(128):
         optimiser.zero_grad()
@@ -201,26 +204,34 @@ def f16() -> list[dict[str, Any]]:
     for gamma in (10.0,) if SMOKE else (3.0, 10.0, 30.0):
         claim = eq.Lipschitz(gamma, u_scale, y_scale)
         fit = eq.identify(records, claim, dt=1 / 400, nx=2 if SMOKE else 8, nv=4 if SMOKE else 16, **budget)
-        rows.append({"prescribed": gamma, **row(fit.lfr, claim, 20 if SMOKE else 300)})
+        rows.append({"prescribed": gamma, **row(fit.lfr, claim, 20 if SMOKE else 300, witness=fit.certificate.witness)})
     return rows
 
 
 # %%
-result: dict[str, Any] = {
-    "lecture, default": lecture(False),
-    "lecture, normal": lecture(True),
-    "random": random_networks(),
-}
-if DATA:
+folder = options.output or (None if SMOKE else RESULTS)
+stored = folder / "three_numbers.json" if folder else None
+result: dict[str, Any] = {}
+if stored and stored.is_file() and options.parts != PARTS:
+    known = json.loads(stored.read_text(encoding="utf-8"))
+    result = {kind: rows for kind, rows in known.items() if kind not in ("environment", "smoke")}
+if "lecture" in options.parts:
+    result["lecture, default"], result["lecture, normal"] = lecture(False), lecture(True)
+if "random" in options.parts:
+    result["random"] = random_networks()
+if DATA and "mnist" in options.parts:
     result["mnist"] = digits()
+if DATA and "f16" in options.parts:
     result["f16"] = f16()
 
 # %% [markdown]
 # ## All of them, each divided by what is certified
 
 # %%
-shown = [(kind, i, r) for kind, rows in result.items() for i, r in enumerate(rows if isinstance(rows, list) else [rows])
-         if "certified" in r]  # fmt: skip
+shown = []
+for kind in ("lecture, default", "random", "mnist", "f16"):
+    rows = result.get(kind, [])
+    shown += [(kind, i, r) for i, r in enumerate(rows if isinstance(rows, list) else [rows]) if "certified" in r]
 figure, axes = plt.subplots(figsize=(7, 0.5 + 0.2 * len(shown)), layout="constrained")
 for height, (_, _, r) in enumerate(shown):
     axes.plot([r["attained"] / r["certified"], 1], [height, height], color="0.7", zorder=1)
@@ -230,10 +241,9 @@ for mark, name in (("o", "attained"), ("|", "pattern"), ("s", "certified")):
 axes.set_yticks(range(len(shown)), [f"{kind} {i + 1} (nx {r['nx']}, nv {r['nv']})" for kind, i, r in shown], fontsize=7)
 axes.set_xlabel("gain, divided by the certified one")
 axes.set_ylim(len(shown) - 0.5, -0.5)
-axes.legend(loc="lower left", fontsize=8)
+axes.legend(loc="center left", fontsize=8)
 axes.grid(axis="x", alpha=0.3)
 
-folder = options.output or (None if SMOKE else RESULTS)
 store("three_numbers", result, options.output)
 if folder:
     figure.savefig(folder / "three_numbers.png", dpi=150)
