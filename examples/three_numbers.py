@@ -43,7 +43,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 PARTS = ["lecture", "random", "mnist", "f16"]
 parser = argparse.ArgumentParser(description="Attained, best slope pattern and certified, beside each other.")
 parser.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
-parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="the others are read from the stored file")
+parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="the rest is read from the stored file")
 parser.add_argument("--network", type=Path, help="a checkpoint of examples/monotone_mnist.py")
 parser.add_argument("--minutes", type=float, default=1.0, help="of training, for each F16 model")
 options = parser.parse_args()
@@ -241,7 +241,8 @@ for mark, name in (("o", "attained"), ("|", "pattern"), ("s", "certified")):
 axes.set_yticks(range(len(shown)), [f"{kind} {i + 1} (nx {r['nx']}, nv {r['nv']})" for kind, i, r in shown], fontsize=7)
 axes.set_xlabel("gain, divided by the certified one")
 axes.set_ylim(len(shown) - 0.5, -0.5)
-axes.legend(loc="center left", fontsize=8)
+axes.set_xlim(0, 1.05)
+axes.legend(loc="lower left", fontsize=8)
 axes.grid(axis="x", alpha=0.3)
 
 store("three_numbers", result, options.output)
