@@ -13,10 +13,12 @@ from eqnets.equilibrium.adjoint import Adjoint
 from eqnets.equilibrium.solver import Solver
 from eqnets.errors import InputError
 from eqnets.models.inclusion import PEACEMAN_RACHFORD, InclusionModel, check_input, check_size, uniform
+from eqnets.models.taps import one_grid
 from eqnets.system import nonlinearity
 from eqnets.system.convolution import CircularConv, spectrum
 from eqnets.system.elementwise import Nonlinearity, PerNeuron
 from eqnets.system.nonlinearity import Activation
+from eqnets.system.taps import ConvLFR
 
 PADDINGS = ("circular", "zeros")
 
@@ -131,6 +133,10 @@ class MonotoneConvDEQ(InclusionModel):
         """Rows as an image, without its border."""
         (h, w), k = self.shape, self.border
         return rows.unflatten(1, (self.channels, *self.grid))[:, :, k : k + h, k : k + w]
+
+    def explicit(self) -> ConvLFR:
+        """The network as a static LFR by its taps, y = z; float64, differentiable with respect to the parameters."""
+        return one_grid(self)
 
     def extra_repr(self) -> str:
         """The options, for print."""

@@ -18,9 +18,11 @@ from eqnets.equilibrium.solver import Solver
 from eqnets.errors import InputError
 from eqnets.models.inclusion import PEACEMAN_RACHFORD, InclusionModel, check_input, check_size, uniform
 from eqnets.models.monotone_conv import check_kernel, drawn_kernel, grid_of, monotone_blocks, one_for_all
+from eqnets.models.taps import tiers
 from eqnets.system.convolution import CircularConv, spectrum
 from eqnets.system.nonlinearity import Activation
 from eqnets.system.operator import BlockBidiagonal
+from eqnets.system.taps import ConvLFR
 
 
 class MultiTierDEQ(InclusionModel):
@@ -127,6 +129,10 @@ class MultiTierDEQ(InclusionModel):
         """Rows as a tuple of images."""
         parts = rows.split([c * h * w for c, h, w in self.shapes], dim=1)
         return tuple(part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True))
+
+    def explicit(self) -> ConvLFR:
+        """The tiers as one static LFR on the coarsest grid, y = z; float64, differentiable in the parameters."""
+        return tiers(self)
 
     def extra_repr(self) -> str:
         """The options, for print."""
