@@ -15,7 +15,6 @@ from eqnets.certification.convolutional import best_multiplier, margin
 from eqnets.certification.frequencies import enclosed, frequencies
 from eqnets.certification.roots import roots_of_unity
 from eqnets.errors import InputError, NotCertified
-from eqnets.models.taps import one_grid, tiers
 from eqnets.system.taps import ConvLFR, Taps
 
 F64 = torch.float64
@@ -26,10 +25,6 @@ def network(kind: str, seed: int = 0, m: float = 0.4, **options) -> eq.MonotoneC
     if kind == "tiers":
         return eq.MultiTierDEQ(1, (2, 3), (4, 6), **made)
     return eq.MonotoneConvDEQ(2, 3, (4, 5), padding=kind, **made)
-
-
-def explicit(model: eq.MonotoneConvDEQ | eq.MultiTierDEQ) -> ConvLFR:
-    return tiers(model) if isinstance(model, eq.MultiTierDEQ) else one_grid(model)
 
 
 KINDS = ["circular", "zeros", "tiers"]
@@ -85,7 +80,7 @@ def test_one_frequency_of_each_pair(grid: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_explicit_taps_are_the_operator_of_the_model(kind: str, size: int) -> None:
     model = network(kind, kernel_size=size)
-    net, operator = explicit(model), model.operator(*model.weights())
+    net, operator = model.explicit(), model.operator(*model.weights())
     blocks = operator.blocks() if kind == "tiers" else operator.spectrum
     assert len(net.W.at) <= (2 * size - 1) ** 2
     for some, (re, im), _ in enclosed(net):
@@ -95,7 +90,7 @@ def test_explicit_taps_are_the_operator_of_the_model(kind: str, size: int) -> No
 
 def test_explicit_is_differentiable_and_its_equation_is_solved_by_the_model() -> None:
     model = network("circular", rtol=1e-12, atol=1e-13)
-    net = explicit(model)
+    net = model.explicit()
     x = torch.randn(1, 2, 4, 5, generator=torch.Generator().manual_seed(1), dtype=F64)
     z = model(x)[0]
     assert torch.allclose(z, torch.relu(applied(net.W, z) + applied(net.U, x[0]) + net.b[:, None, None]), atol=1e-11)
@@ -110,7 +105,7 @@ def test_explicit_is_differentiable_and_its_equation_is_solved_by_the_model() ->
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_margin_is_proved_and_one_percent_more_is_refused(kind: str, seed: int, dtype: torch.dtype) -> None:
-    net = explicit(network(kind, seed)).detach().to(dtype)
+    net = network(kind, seed).explicit().detach().to(dtype)
     W = matrix(net.W, net.grid)
     true = float(np.linalg.eigvalsh(np.eye(len(W)) - (W + W.T) / 2)[0])
     cert = eq.tighten(eq.Monotone(1.0), net)
@@ -126,7 +121,7 @@ def test_the_margin_is_proved_and_one_percent_more_is_refused(kind: str, seed: i
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gain_is_that_of_the_dense_inequality_and_no_pair_of_pictures_beats_it(kind: str) -> None:
     model = network(kind, 1, rtol=1e-10, atol=1e-11)
-    net = explicit(model).detach()
+    net = model.explicit().detach()
     cert = eq.tighten(eq.Lipschitz(1.0), net)
     gamma, least = cert.claim.gamma, margin(net)[0]
     W, U = matrix(net.W, net.grid), matrix(net.U, net.grid)
@@ -161,7 +156,7 @@ def test_a_single_neuron_everywhere_has_its_exact_numbers() -> None:
 
 
 def test_a_network_that_is_not_monotone_is_refused() -> None:
-    net = explicit(network("circular")).detach()
+    net = network("circular").explicit().detach()
     wild = ConvLFR(5.0 * Taps.identity(net.W) + net.W, net.U, net.b, net.grid)
     for claim in (eq.WellPosed(), eq.Monotone(0.1), eq.Lipschitz(100.0)):
         with pytest.raises(NotCertified):
@@ -181,10 +176,10 @@ def test_a_network_that_is_not_monotone_is_refused() -> None:
 ])  # fmt: skip
 def test_wrong_input_is_a_sentence(call, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        call(explicit(network("circular")).detach())
+        call(network("circular").explicit().detach())
 
 
 def test_slopes_outside_0_1_are_refused() -> None:
-    net = explicit(network("circular")).detach()
+    net = network("circular").explicit().detach()
     with pytest.raises(NotCertified, match="slopes in"):
         eq.certify(eq.Monotone(0.1), ConvLFR(net.W, net.U, net.b, net.grid, "gelu"))

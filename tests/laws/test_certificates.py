@@ -9,7 +9,6 @@ import eqnets as eq
 from eqnets.certification import Certificate, Contracting, Lipschitz, certify
 from eqnets.models.ren import ContractingREN, LipschitzREN
 from eqnets.models.rnn import rnn
-from eqnets.models.taps import one_grid, tiers
 from eqnets.system.lfr import LFR
 from eqnets.system.simulate import simulate
 from eqnets.system.witness import Witness
@@ -189,9 +188,10 @@ def test_every_convolutional_class_is_proved_frequency_by_frequency(kind: str) -
     for seed in range(2):
         made = {"m": 0.3, "generator": torch.Generator().manual_seed(seed), "dtype": F64}
         if "tiers" in kind:
-            net = tiers(eq.MultiTierDEQ(1, (2, 3, 4)[: 2 + (kind == "three tiers")], (8, 4), **made))
+            model = eq.MultiTierDEQ(1, (2, 3, 4)[: 2 + (kind == "three tiers")], (8, 4), **made)
         else:
-            net = one_grid(eq.MonotoneConvDEQ(1, 4, (7, 6), padding=kind, **made))
+            model = eq.MonotoneConvDEQ(1, 4, (7, 6), padding=kind, **made)
+        net = model.explicit()
         for deployed in (net, net.to(torch.float32)):
             for claim in NEURONS_ONLY:
                 assert certify(claim, deployed).margin > 0
