@@ -14,6 +14,7 @@ from eqnets.certification.attraction import Program
 from eqnets.certification.exact import prove_exactly
 from eqnets.certification.inequality import Rows
 from eqnets.certification.lure import Numbers, block_diagonal, decrease, levels, within
+from eqnets.certification.with_memory import MemoryCertificate
 
 
 def loop(A: list, b: list, c: list, k: float, dt: float | None) -> eq.LFR:
@@ -143,7 +144,7 @@ def test_what_is_refused_and_why(tmp_path: Path) -> None:
         eq.certify(eq.AbsoluteStability(multiplier="lure"), plant)
     with pytest.raises(eq.NotCertified, match="no bound on its argument narrows the sector of 'relu'"):
         eq.certify(eq.RegionOfAttraction(), plant)
-    with pytest.raises(eq.InputError, match="circle, lure"):
+    with pytest.raises(eq.InputError, match="circle, lure, memory"):
         eq.AbsoluteStability(multiplier="zames-falb")
     with pytest.raises(eq.InputError, match="without a witness"):
         eq.certify(eq.AbsoluteStability(), plant, proof="float64")  # type: ignore[call-overload]
@@ -159,3 +160,50 @@ def test_what_is_refused_and_why(tmp_path: Path) -> None:
     assert "every trajectory under that input goes to x* exponentially" in verdict.sentence
     assert "nothing of pairs of trajectories" in verdict.sentence
     assert eq.verify(tmp_path / "a.cert.json", plant) == found.claim
+
+
+def test_a_memory_of_one_step_goes_far_beyond_the_circle_criterion(tmp_path: Path) -> None:
+    # Carrasco et al., example 1: circle 0.7934; a Zames–Falb multiplier of that length 12.99; linear loops to 36.1
+    claim = eq.AbsoluteStability(multiplier="memory")
+    for k in (0.5, 5.0, 12.98):
+        found = eq.certify(claim, loop(*BENCHMARK, k, 1.0))
+        assert found.margin > 0
+        assert "time-invariant" in found.sentence
+    with pytest.raises(eq.NotCertified, match="no P and multipliers"):
+        eq.certify(claim, loop(*BENCHMARK, 13.05, 1.0))
+    with pytest.raises(eq.NotCertified, match="knows no claim with memory"):
+        found.save(tmp_path / "a.cert.json")
+    with pytest.raises(eq.NotCertified, match="one of discrete time"):
+        eq.certify(claim, loop(*PLANTS["oscillator"][:3], 1.0, None))
+    with pytest.raises(eq.InputError, match="not by 'memory'"):
+        eq.RegionOfAttraction(multiplier="memory")
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu(0.2)"])
+def test_the_storage_with_memory_falls_and_is_positive_along_trajectories(activation: str) -> None:
+    lfr = loop(*BENCHMARK, 8.0, 1.0).replace(activation=activation)
+    found = eq.certify(eq.AbsoluteStability(multiplier="memory"), lfr)
+    assert isinstance(found, MemoryCertificate)
+    c = float(found.numbers.mu[0, 0] - found.numbers.mu[0, 1])  # in units of β = 1
+    t, weights = np.polynomial.legendre.leggauss(60)
+
+    def V(x: torch.Tensor) -> torch.Tensor:
+        v = x @ lfr.C1.T
+        xi = torch.cat([x, lfr.activation(v)], dim=-1)
+        way = lfr.activation(v * torch.from_numpy((t + 1) / 2)) @ torch.from_numpy(weights / 2)
+        return ((xi @ torch.from_numpy(found.numbers.P)) * xi).sum(-1) + c * v[..., 0] * way
+
+    x = 30 * torch.randn(200, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for _ in range(30):
+        following = x @ lfr.A.T + lfr.activation(x @ lfr.C1.T) @ lfr.B1.T
+        assert (V(x) > 0).all()
+        assert (V(following) < V(x) * (1 + 1e-6)).all()
+        x = following
+
+
+def test_memory_for_several_neurons_and_an_equilibrium_that_is_not_zero(random_lfr: Callable[..., eq.LFR]) -> None:
+    lfr = random_lfr(3, 1, 3, 2, 1, scale=0.4, activation="softplus")
+    lfr = lfr.replace(D11=0 * lfr.D11)
+    found = eq.certify(eq.AbsoluteStability(multiplier="memory"), lfr)
+    _, last = eq.simulate(lfr, torch.zeros(1, 300, 1, dtype=torch.float64))
+    np.testing.assert_allclose(last[0].numpy(), found.point.x, atol=1e-8)

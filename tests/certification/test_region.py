@@ -1,6 +1,7 @@
 """Regions of attraction: their sizes, what trajectories do in them, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,36 @@ def test_what_is_refused_and_why() -> None:
         eq.certify(eq.RegionOfAttraction(bound=(1.0, 2.0)), HANGING.lfr())
     with pytest.raises(eq.InputError, match="equilibrium has 1 numbers"):
         eq.certify(eq.RegionOfAttraction(equilibrium=(1.0,)), HANGING.lfr())
+
+
+def test_whatever_number_of_a_file_is_changed_what_is_accepted_still_holds(
+    lure: StabilityCertificate, tmp_path: Path
+) -> None:
+    """A mutated file is rejected, or it speaks of a region that the dynamics, sampled in float64, keep to."""
+    path = tmp_path / "c.cert.json"
+    lure.save(path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    rng = np.random.default_rng(0)
+    accepted = 0
+    for _ in range(20):
+        key = str(rng.choice(["P", "Lambda", "bound", "low", "high", "eta"]))
+        old = document[key] if key in document else document["claim"][key]
+        factor = 1 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-12, 0)
+        value = [[factor * x for x in row] for row in old] if key == "P" else [factor * x for x in old]
+        path.write_text(json.dumps(changed(document, key, value)), encoding="utf-8")
+        try:
+            verdict = eqnets_verify.verify(path)
+        except eqnets_verify.Rejected:
+            continue
+        accepted += 1
+        claim = verdict.claim
+        P = np.array([[value[0][0], value[1][0]], [value[1][0], value[1][1]]]) if key == "P" else lure.numbers.P
+        basin = lure.basin
+        assert basin is not None
+        basin = replace(basin, P=P, eta=np.array(claim["eta"]), bounds=np.array(claim["bound"]))
+        x = rng.uniform(-3.5, 3.5, size=(4000, 2))
+        x = x[basin.contains(x)]
+        flow = np.stack([x[:, 1], -np.sin(x[:, 0]) - 0.5 * x[:, 1]], axis=1)
+        w = x[:, 0] - np.sin(x[:, 0])
+        assert (2 * np.einsum("mi,ij,mj->m", x, P, flow) + 2 * claim["eta"][0] * w * flow[:, 0] < 0).all()
+    assert 0 < accepted < 20

@@ -16,6 +16,7 @@ from eqnets.certification.robust import certify_loop
 from eqnets.certification.stability import StabilityCertificate
 from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
 from eqnets.certification.tighten import tighten
+from eqnets.certification.with_memory import MemoryCertificate
 
 __all__ = [
     "AbsoluteStability",
@@ -29,6 +30,7 @@ __all__ = [
     "Lipschitz",
     "LowerBound",
     "Margins",
+    "MemoryCertificate",
     "Monotone",
     "PairGain",
     "Recovery",

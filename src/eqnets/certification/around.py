@@ -21,7 +21,7 @@ from eqnets.errors import InputError, NotCertified, NotConverged
 from eqnets.system.elementwise import Nonlinearity, PerNeuron
 from eqnets.system.lfr import LFR
 
-MULTIPLIERS = ("circle", "lure")
+MULTIPLIERS = ("circle", "lure", "memory")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class AbsoluteStability:
         equilibrium: the state (nx,), or a guess that Newton's method improves; None: the origin.
         input: the constant input (nu,); None: zero.
         multiplier: "circle" (a quadratic storage), or "lure" (continuous time: Lur'e–Postnikov, with the integrals of
-            the neurons, which proves no less).
+            the neurons, which proves no less), or "memory" (discrete time: the neurons' potentials at this step and the
+            next, as strong as a Zames–Falb multiplier of that length; needs the slopes, and such a proof is not saved).
 
     Raises:
         InputError: a number is not finite, or there is no such multiplier.
@@ -76,6 +77,8 @@ class RegionOfAttraction:
 
     def __post_init__(self) -> None:
         _check(self)
+        if self.multiplier == "memory":
+            raise InputError("a region is proved by 'circle' or 'lure', not by 'memory'.")
         if self.bound is None:
             return
         given = self.bound if isinstance(self.bound, tuple | list) else (self.bound,)

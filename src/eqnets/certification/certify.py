@@ -8,7 +8,7 @@ from typing import overload
 
 import numpy as np
 
-from eqnets.certification.around import AroundOne
+from eqnets.certification.around import AbsoluteStability, AroundOne, RegionOfAttraction
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.claim import Claim, Lipschitz, Monotone, WellPosed, WithSupply
 from eqnets.certification.convolutional import ConvCertificate, certify_convolutional
@@ -23,6 +23,7 @@ from eqnets.certification.refuse import diagonal_multipliers, refuse
 from eqnets.certification.search import Candidate, candidates
 from eqnets.certification.semidefinite import Progress
 from eqnets.certification.stability import StabilityCertificate, certify_around
+from eqnets.certification.with_memory import MemoryCertificate, certify_with_memory
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
 from eqnets.system.taps import ConvLFR
@@ -38,7 +39,9 @@ def certify(
 @overload
 def certify(claim: Claim, lfr: ConvLFR, witness: None = None) -> ConvCertificate: ...
 @overload
-def certify(claim: AroundOne, lfr: LFR, witness: None = None) -> StabilityCertificate: ...
+def certify(claim: RegionOfAttraction, lfr: LFR, witness: None = None) -> StabilityCertificate: ...
+@overload
+def certify(claim: AbsoluteStability, lfr: LFR, witness: None = None) -> StabilityCertificate | MemoryCertificate: ...
 def certify(
     claim: Claim | AroundOne,
     lfr: LFR | ConvLFR,
@@ -46,7 +49,7 @@ def certify(
     *,
     proof: str = "exact",
     progress: Progress | None = None,
-) -> Certificate | ConvCertificate | StabilityCertificate:
+) -> Certificate | ConvCertificate | StabilityCertificate | MemoryCertificate:
     """Prove a claim about an LFR.
 
     The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
@@ -80,6 +83,8 @@ def certify(
                 "a claim about one equilibrium is proved about an LFR, exactly, with numbers that are searched; call "
                 "certify(claim, lfr) without a witness or another proof."
             )
+        if isinstance(claim, AbsoluteStability) and claim.multiplier == "memory":
+            return certify_with_memory(claim, lfr)
         return certify_around(claim, lfr)
     if not isinstance(claim, Claim):
         raise InputError(

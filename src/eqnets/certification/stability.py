@@ -166,7 +166,7 @@ def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
         if isinstance(claim, AbsoluteStability):
             raise NotCertified(
                 "not certified: the Lur'e–Postnikov criterion here is one of continuous time, and the integral of a "
-                "neuron along a step is no function of the state. Remedy: AbsoluteStability(multiplier='circle').",
+                "neuron along a step is no function of the state. Remedy: AbsoluteStability(multiplier='memory').",
                 block="multiplier",
             )
         claim = replace(claim, multiplier="circle")

@@ -1,0 +1,109 @@
+"""Certificates of absolute stability with a memory of one step, in discrete time; see `memory` for what is proved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from eqnets.certification import exact
+from eqnets.certification.around import AbsoluteStability, Point, find_point
+from eqnets.certification.inequality import Rows
+from eqnets.certification.labels import down
+from eqnets.certification.memory import MemoryNumbers, search_memory
+from eqnets.certification.refuse import slopes_hold
+from eqnets.errors import NotCertified
+from eqnets.system.lfr import LFR
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryCertificate:
+    """A proved `AbsoluteStability(multiplier="memory")` of one LFR.
+
+    Args:
+        claim: what is proved, with the equilibrium settled.
+        point: the equilibrium.
+        numbers: P and the multipliers.
+        digest: the sha256 of the LFR.
+    """
+
+    claim: AbsoluteStability
+    point: Point
+    numbers: MemoryNumbers
+    digest: str
+
+    @property
+    def margin(self) -> float:
+        """The smallest eigenvalue of the Jacobi-scaled inequalities; above 0."""
+        return self.numbers.margin
+
+    @property
+    def method(self) -> str:
+        """How it was proved."""
+        return f"{exact.METHOD}; potentials of the neurons with a memory of one step"
+
+    @property
+    def sentence(self) -> str:
+        """The claim in words, generated from its numbers."""
+        where = ", ".join(f"{entry:.6g}" for entry in self.point.x)
+        found = " (found by Newton's method)" if self.point.tolerance else ""
+        return (
+            f"Every trajectory of this model goes to the equilibrium x* = ({where}){found} exponentially, from every "
+            "initial state, under the constant input that holds it, for every time-invariant activation with these "
+            "slopes. This speaks of one equilibrium, not of pairs of trajectories; and of the model, not the plant."
+        )
+
+    def summary(self) -> str:
+        """A few lines for a terminal or a report."""
+        margin = f"margin   {down(self.margin, 3)} (smallest eigenvalue of the scaled inequalities; proved positive)"
+        return f"claim    {self.sentence}\n{margin}\nmethod   {self.method}\nmodel    sha256 {self.digest}"
+
+    def save(self, path: str | os.PathLike[str]) -> NoReturn:
+        """Refuse: `eqnets-verify` knows no claim with memory.
+
+        Args:
+            path: of the file that is not written.
+
+        Raises:
+            NotCertified: always.
+        """
+        raise NotCertified(
+            f"'{path}' is not written: eqnets-verify knows no claim with memory, so a file would prove nothing to a "
+            "sceptic. Remedy: keep the model and certify it anew, or save AbsoluteStability(multiplier='circle') where "
+            "that holds."
+        )
+
+
+def certify_with_memory(claim: AbsoluteStability, lfr: LFR) -> MemoryCertificate:
+    """Prove absolute stability with a memory of one step.
+
+    Args:
+        claim: with the multiplier "memory".
+        lfr: the system, discrete, with D11 = 0 and monotone neurons.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        NotCertified: the claim is refused, with the reason, or no numbers were found.
+    """
+    low, _ = lfr.activation.slopes(lfr.nv)
+    if lfr.dt is None or not lfr.nv or bool((low < 0).any()):
+        raise NotCertified(
+            "not certified: a memory of one step is one of discrete time, and its potentials need neurons that do not "
+            "fall. Remedy: AbsoluteStability(multiplier='circle'), or 'lure' in continuous time.",
+            block="multiplier",
+        )
+    slopes_hold(lfr.activation)
+    point = find_point(claim, lfr)
+    numbers = search_memory(Rows.of(lfr).without_input())
+    if numbers is None:
+        raise NotCertified(
+            "not certified: no P and multipliers were found with a memory of one step, which does not mean that the "
+            "claim is false. Remedy: make the loop slower or its gain smaller.",
+            block="inequality",
+        )
+    return MemoryCertificate(replace(claim, equilibrium=point.x, input=point.u), point, numbers, lfr.digest())
+
+
+__all__ = ["MemoryCertificate", "certify_with_memory"]
