@@ -109,3 +109,14 @@ def test_data_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     changed = run("deq_mnist", EQNETS_DATA=str(tmp_path))
     assert "sha256" in changed.stderr
     assert "Traceback" not in unset.stderr + empty.stderr + changed.stderr
+
+
+def test_regions_of_the_pendulum_are_proved_and_smaller_than_the_simulated_ones(tmp_path: Path) -> None:
+    found = result("pendulum_regions", tmp_path)
+    for part in found.values():
+        if isinstance(part, dict) and "refused" in part:
+            assert "Remedy: claim RegionOfAttraction()" in part["refused"]
+            for label in ("ellipsoid", "Lur'e–Postnikov"):
+                assert part[label]["trajectories_stay"]
+                assert 0 < part[label]["area"] < part["simulated"]["area"]
+    assert found["hanging"]["Lur'e–Postnikov"]["area"] > found["hanging"]["ellipsoid"]["area"]

@@ -10,7 +10,7 @@ With ξ = (x, w) and V = ξᵀPξ + Σ c f(v), V falls and is positive if, with 
     −(V₊ − V) − Σ m·(1) ≻ 0 over (x, w, w₊),     V − Σ n·(1) ≻ 0 over (x, w), of the points 0 and v alone,
 
 where the potentials cancel: c = n_v0 − n_0v, c = Σ_b m_vb − Σ_a m_av and −c = Σ_b m_v₊b − Σ_a m_av₊, which gives m_v0
-and m_0v₊ from the others. (1) holds between two points of one trajectory, and of no difference between two trajectories.
+and m_0v₊ from the others. (1) holds between two points of one trajectory, and says nothing of two trajectories.
 """
 
 from __future__ import annotations
