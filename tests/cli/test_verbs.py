@@ -64,6 +64,17 @@ def test_test_prints_the_linear_model_beside(eqnets, fitted: Path, measured: Pat
         assert shown and float(shown[1]) == pytest.approx(part.score(data, n_init=20).rmse[0], rel=1e-4)
 
 
+def test_test_says_where_the_model_extrapolates(eqnets, fitted: Path, measured: Path, tmp_path: Path) -> None:
+    words = ["--u", "torque", "--y", "angle", "--n-init", 20]
+    assert "extrapolates" not in eqnets("test", fitted, measured / "train1.csv", *words).out
+    header, *rows = (measured / "train1.csv").read_text(encoding="utf-8").splitlines()
+    table = np.array([[float(cell) for cell in row.split(",")] for row in rows])
+    names = [name.split()[0] for name in header.split(",")]
+    table[:, names.index("torque")] *= 3
+    np.savetxt(tmp_path / "loud.csv", table, delimiter=",", header=header, comments="", encoding="utf-8")
+    assert "torque leaves the range" in eqnets("test", fitted, tmp_path / "loud.csv", *words).out
+
+
 def test_test_needs_the_columns(eqnets, fitted: Path, measured: Path) -> None:
     eqnets("test", fitted, measured / "other.csv").refused("torque", "other.csv")
     eqnets("test", fitted, measured / "other.csv", "--u", "in,out", "--y", "out").refused("--u", "torque")

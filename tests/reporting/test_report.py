@@ -253,3 +253,12 @@ def _decoded(values) -> np.ndarray:
     if isinstance(values, dict):
         return np.frombuffer(base64.b64decode(values["bdata"]), dtype=np.dtype(values["dtype"]))
     return np.asarray(values, dtype=float)
+
+
+def test_it_warns_where_the_test_leaves_the_training_range_and_shows_the_order_curve(case, tmp_path: Path) -> None:
+    curve = [{"nx": 4, "val_rmse": 0.5}, {"nx": 6, "val_rmse": 0.25}]
+    info = case.fit.data_info | {"u_ranges": [[-0.5, 0.5]], "y_ranges": [[-1e9, 1e9]]}
+    fit = replace(case.fit, data_info=info, settings=case.fit.settings | {"order_curve": curve})
+    text = Page(report(fit, tmp_path / "r.html", test=case.test).read_text(encoding="utf-8")).text
+    assert "leaves the range of the training data, -0.5 to 0.5" in text and "the model extrapolates there" in text
+    assert "6 states 0.25" in text

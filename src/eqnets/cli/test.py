@@ -9,6 +9,7 @@ import typer
 
 from eqnets.cli import common
 from eqnets.identification.data import Data
+from eqnets.identification.extrapolation import outside
 from eqnets.identification.files.load import load
 from eqnets.identification.fit import Fit
 from eqnets.identification.rates import base_names, integrated_score, is_rate
@@ -30,6 +31,8 @@ def test(
     own, linear = fit.score(data, n_init=n_init), fit.linear.score(data, n_init=n_init)
     outputs, units = list(data.y_names), list(fit.system.y_units or ("",) * data.ny)
     common.say_scores(f"test on {', '.join(s.file for s in data.sources)}", own, linear, outputs, units)
+    for channel in outside(fit.data_info, data):
+        typer.echo(f"  note: {channel.sentence}")
     if any(map(is_rate, outputs)):
         step = fit.system.dt if dt is None and time is None else dt
         names = common.names(y) or list(base_names(data.y_names))

@@ -228,6 +228,7 @@ def reproduce(fit: Any, test: Any) -> dict:
     settings = dict(fit.settings or {})
     info = dict(fit.data_info or {})
     command = settings.pop("command", None)
+    settings.pop("order_curve", None)  # stands with the training
     rows = [_source(source, "training") for source in info.get("sources", ()) or ()]
     rows += [_source(source, "test") for source in (test.sources if test is not None else ())]
     digests = [("Model (every block, activation, sample time)", fit.system.digest())]
@@ -240,7 +241,7 @@ def reproduce(fit: Any, test: Any) -> dict:
         "sources": rows, "digests": digests,
         "notes": [
             "The same data, settings, seed and versions on the same kind of machine give the same model, where "
-            "steps were asked for. How many steps fit into minutes depends on the machine's speed."
+            "steps were asked for. How many steps fit into minutes is measured once, on the machine at hand."
         ],
     }  # fmt: skip
 

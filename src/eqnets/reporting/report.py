@@ -19,10 +19,12 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from eqnets.errors import InputError
+from eqnets.identification.extrapolation import outside
 from eqnets.identification.metrics import Score, score
 from eqnets.reporting import contents, gather, sections, thin
 from eqnets.reporting.gather import Run
 from eqnets.reporting.residual_section import residuals
+from eqnets.reporting.words import clean
 
 CREED = "The certificate is about the model, not the plant; the test error is the evidence for the plant."
 _BUDGET = 2_200_000  # bytes of figure data: with plotly.js the page stays well below 8 MB
@@ -114,6 +116,8 @@ def _scores(
         if role == "test":
             tested_own, tested_rival = own, rival
     notes = [] if test is not None else ["No test data were given, so there is no test error."]
+    if test is not None:
+        notes += [clean(channel.sentence) for channel in outside(fit.data_info, test)]
     return {"tables": tables, "notes": notes}, tested_own, tested_rival
 
 

@@ -210,7 +210,12 @@ def training(album: Album, fit: Any) -> dict:
     alt = "Training and validation error over the steps"
     place = album.add("training", [("", "", figure)], "", alt, caption)
     table = _starts_table(settings.get("restarts"), settings.get("val_rmse"))
-    return section("training", "Training", [place], [clean(note) for note in fit.notes], table=table)
+    notes = [clean(note) for note in fit.notes]
+    curve = settings.get("order_curve")
+    if curve:
+        rows = "; ".join(f"{row['nx']} states {number(row['val_rmse'])}" for row in curve)
+        notes.append(f"Short trials chose the number of states, by their validation errors: {rows}.")
+    return section("training", "Training", [place], notes, table=table)
 
 
 def _starts_table(tried: Any, chosen: float | None) -> dict | None:
