@@ -31,7 +31,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 TARGETS = {
     (0, 100): 0.4, (0, 200): 2.0, (0, 400): 12.0, (0, 800): 120.0, (20, 40): 0.3, (20, 200): 3.0, (50, 100): 15.0,
 }  # fmt: skip
-OUTSIDE = {"CLARABEL": [(0, 20), (0, 40), (0, 60), (0, 100), (20, 40)], "SCS": [(0, 20), (0, 40), (0, 100), (20, 40)]}
+OUTSIDE = {"SCS": [(0, 20), (0, 40), (0, 100), (20, 40)], "CLARABEL": [(0, 20), (0, 40), (0, 60), (20, 40), (0, 100)]}
 LINE = "| nx | nv | search s | proved s | MB | target s | Clarabel s (MB) | SCS s (MB) |"
 
 
@@ -116,15 +116,19 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sizes = sorted([*((0, q) for q in (20, 40, 60, *STATIC)), *RECURRENT], key=lambda size: size[0] ** 2 + size[1])
-    rows = []
-    for nx, nv in [(0, 6), (2, 3)] if options.smoke else sizes:
-        row: dict[str, Any] = {"nx": nx, "nv": nv, "ours": alone(ours, nx, nv)}
-        for solver, cases in OUTSIDE.items():
-            if cvxpy is not None and (options.smoke or (nx, nv) in cases):
-                row[solver] = alone(outside, nx, nv, solver)
-        rows.append(row)
-        sys.stderr.write(f"{json.dumps(row)}\n")
+    sizes = (
+        [(0, 6), (2, 3)] if options.smoke else [*((0, q) for q in (20, 40, 60)), *RECURRENT, *((0, q) for q in STATIC)]
+    )
+    cases = [(size, "ours") for size in sizes]
+    if cvxpy is not None:
+        cases += [(size, solver) for solver in OUTSIDE for size in (sizes if options.smoke else OUTSIDE[solver])]
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    for size, name in cases:
+        row = found.setdefault(size, {"nx": size[0], "nv": size[1]})
+        row[name] = alone(ours, *size) if name == "ours" else alone(outside, *size, name)
+        sys.stderr.write(f"{name} {size}: {json.dumps(row[name])}\n")
+        rows = sorted(found.values(), key=lambda row: (row["nx"], row["nv"]))
         if options.output:
             store(rows, options.output)
     sys.stdout.write(table(rows) + "\n")
