@@ -77,8 +77,8 @@ def identify(
         nv: number of neurons, hidden units, or the width of the hidden layer; None takes 20 for short records, 60 for
             long ones.
         minutes: time to spend in all; turned into numbers of steps in the first seconds, which a resumed run follows.
-        steps: number of steps of every start instead, first-order updates and a second-order finish; the run is then
-            the same every time.
+        steps: number of steps of every start instead (of long records, with a second-order finish among them); the run
+            is then the same every time.
         seed: of every random choice.
         activation: of a REN: a name with slopes within [0, 1]; None is tanh.
         val: the share of every record that is its validation tail.

@@ -64,15 +64,20 @@ def _rising(heads: Data, check: Streams, orders: list[int], generator: torch.Gen
     bins, radius = spectra(heads, generator), largest_radius(heads)
     for k, order in enumerate(orders):
         try:
-            lti = balanced(vector_fit(bins, order, radius, heads.dt))
+            lti = vector_fit(bins, order, radius, heads.dt)
         except DataError:
             if k == 0:
                 raise
             return
+        long = heads.n_samples > LONG  # of short records validation does not tell the two apart
+        lti = balanced(lti) if long else lti
         lfr = lti.to_lfr()
-        lti, x0 = refine(lti, initial_states(lfr, heads, moments(lfr, heads)), heads, radius)
-        lfr = lti.to_lfr()
-        prior = moments(lfr, heads, x0)
+        prior = moments(lfr, heads)
+        x0 = initial_states(lfr, heads, prior)
+        if long:
+            lti, x0 = refine(lti, x0, heads, radius)
+            lfr = lti.to_lfr()
+            prior = moments(lfr, heads, x0)
         yield Linear(lti, prior, x0, validation_rmse(lfr, check, x0))
 
 

@@ -42,17 +42,18 @@ class Pace:
     evaluation: float
     validation: float
 
-    def steps(self, seconds: float) -> tuple[int, int]:
+    def steps(self, seconds: float, finish: bool = True) -> tuple[int, int]:
         """First-order updates (at least one) and second-order blocks that fit into a time.
 
         Args:
             seconds: the time.
+            finish: whether there are blocks at all.
 
         Returns:
             Both numbers.
         """
         block = ITERATIONS * _SEARCH * self.evaluation + self.validation
-        blocks = int(_FINISH * seconds / max(block, 1e-9))
+        blocks = int(_FINISH * seconds / max(block, 1e-9)) if finish else 0
         left = seconds - blocks * block
         return max(1, int(left / 1.1 / max(self.update, 1e-9))), blocks  # validation takes a tenth
 
