@@ -258,11 +258,11 @@ def _check_size(rows: Rows) -> None:
 
 
 def refuse_contraction(rows: Rows) -> NoReturn:
-    """Raise `NotCertified`: no P and Λ prove contraction."""
+    """Raise `NotCertified`: the search found no P and Λ that prove contraction."""
     raise NotCertified(
-        "not certified: there are no P and Λ with which the inequality of contraction holds (the search ended with a "
-        "multiplier that excludes them), so it can prove no gain either. This does not mean that the claim is false. "
-        f"Remedy: make the model smaller or slower{' (D11, B1, C1)' if rows.nv else ''}, or train one with a promise.",
+        "not certified: the search found no P and Λ with which the inequality of contraction holds, so no gain is "
+        "proved either. This does not mean that the claim is false. Remedy: pass a witness to begin with, if there is "
+        f"one; make the model smaller or slower{' (D11, B1, C1)' if rows.nv else ''}, or train one with a promise.",
         block="states and neurons",
     )
 
