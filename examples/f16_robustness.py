@@ -128,9 +128,9 @@ options.add_argument("-o", "--output", type=Path, help="folder for the JSON file
 given = options.parse_args()
 content = table(given.table)
 moved = deviations(content)
-print("model                 largest |Δy1| over the steps drawn, of ‖Δu‖ = 0.05 over the sequence")
+print("model                 largest |Δy1|, and ‖Δy1‖ over ‖Δu‖ = 0.05")
 for name, values in moved.items():
-    print(f"{name:<20}  {max(map(abs, values)):.4f}")
+    print(f"{name:<20}  {max(map(abs, values)):.4f}  {np.linalg.norm(values) / content['attack']['norm']:.2f}")
 stored = store(
     "f16_robustness",
     {"attack": content["attack"], "scaled_by": content["scaled_by"], "accuracy": points(content), "deviation": moved},
@@ -140,9 +140,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constraine
 accuracy(left, content)
 for name, values in moved.items():
     colour, dashed = COLOURS[name.split(",")[0]], name.endswith("10")
-    right.plot(
-        range(1000, 1000 + len(values)), values, color=colour, linewidth=0.9, alpha=0.6 if dashed else 1, label=name
-    )
+    right.plot(range(len(values)), values, color=colour, linewidth=0.9, alpha=0.6 if dashed else 1, label=name)
 right.set(xlabel="step", ylabel="Δy1, standardised", title="Deviation under an adversarial input, ‖Δu‖₂ = 0.05")
 right.grid(alpha=0.3)
 right.legend(fontsize=7, loc="upper left")
