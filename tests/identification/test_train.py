@@ -56,6 +56,29 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(tmp_path: Path, at: int,
         assert a["step"] == b["step"] and a["val_rmse"] == b["val_rmse"]
 
 
+def test_an_interrupt_amid_an_update_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = Schedule(steps=25, segment=16, learning_rate=1e-2, checkpoint_seconds=0.0)
+    model, streams, check, x0 = setting()
+    train(model, streams, check, x0, schedule)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+
+    calls, update = [0], torch.optim.Adam.step
+
+    def step(self: torch.optim.Adam) -> None:
+        update(self)
+        calls[0] += 1
+        if calls[0] == 13:
+            raise KeyboardInterrupt
+
+    model, streams, check, x0 = setting()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.optim.Adam, "step", step)
+        train(model, streams, check, x0, schedule, keeper=Checkpoint(tmp_path, {"a": 1}))
+    model, streams, check, x0 = setting()
+    train(model, streams, check, x0, schedule, keeper=Checkpoint(tmp_path, {"a": 1}, resume=True))
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
 def test_the_model_is_left_at_its_best_validated_step() -> None:
     model, streams, check, x0 = setting()
     done = train(model, streams, check, x0, Schedule(steps=80, segment=40, learning_rate=3e-2))

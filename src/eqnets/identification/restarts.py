@@ -241,7 +241,7 @@ def _grown(
 def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper: Keeper | None) -> tuple[int, int]:
     """First-order updates and second-order blocks of every start: as asked, as stored, or measured and stored.
 
-    Short records have no second-order finish: it fits their noise (seen on the tails of the cascaded tanks).
+    Short records have no second-order finish: their tails are too short to say when it begins to fit the noise.
     """  # noqa: DOC201
     if plan.steps is not None:
         return divided(plan.steps) if plan.long else (plan.steps, 0)

@@ -66,6 +66,7 @@ class _Run:
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self.history: list[dict[str, float]] = []
         self.running: list[float] = []
+        self.amid = False  # an update is half made
         self.segments = max(1, math.ceil(streams.length / schedule.segment))
 
     # the loop ---------------------------------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ class _Run:
                     self._keep()
                     saved = time.monotonic()
         except KeyboardInterrupt:
-            if self.keeper is not None:
+            if self.keeper is not None and not self.amid:  # else the checkpoint before it stays
                 self._keep()
             raise
         if self.keeper is not None:
@@ -140,6 +141,7 @@ class _Run:
         self.optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_([*self.model.parameters(), self.x0], 1.0)
+        self.amid = True
         if bool(torch.isfinite(norm)):
             self.optimiser.step()
         elif self.step == 0:
@@ -152,6 +154,7 @@ class _Run:
         self.position = (self.position + 1) % self.segments
         if self.position == 0:
             self.starts = self.streams.taken_over(self.starts, self.carried)
+        self.amid = False
         self._report("train", self.running[-1])
 
     def _system(self) -> Any:
@@ -169,7 +172,6 @@ class _Run:
 
     def _validate(self) -> None:
         train_rmse = math.sqrt(sum(self.running) / len(self.running)) if self.running else math.nan
-        self.running = []
         val_rmse = math.nan
         if self.validation is not None:
             val_rmse = validation_rmse(self._system(), self.validation, self.x0.detach())
@@ -178,6 +180,7 @@ class _Run:
         self.next_validation = self.step + self._every() if self.step >= 10 else 10
         row = {"step": self.step, "seconds": self.seconds, "train_rmse": train_rmse, "val_rmse": val_rmse}
         self.history.append({**row, "learning_rate": self._rate()})
+        self.running = []
         self._report("validate", None)
 
     def _snapshot(self) -> dict[str, Tensor]:
