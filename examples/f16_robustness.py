@@ -23,12 +23,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import pyplot as plt
 from record import SMOKE, store
-
-matplotlib.use("agg")
-from matplotlib import pyplot as plt  # noqa: E402
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 COLOURS = {"REN": "C0", "linear": "C1", "FIR": "C2", "LSTM": "C4", "RNN": "C3"}
@@ -122,28 +119,42 @@ def deviations(found: dict[str, Any]) -> dict[str, list[float]]:
     return kept
 
 
-options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-options.add_argument("--table", type=Path, help="what benchmarks/f16_table.py stored; its own result if left out")
-options.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
-given = options.parse_args()
-content = table(given.table)
-moved = deviations(content)
-print("model                 largest |Δy1|, and ‖Δy1‖ over ‖Δu‖ = 0.05")
-for name, values in moved.items():
-    print(f"{name:<20}  {max(map(abs, values)):.4f}  {np.linalg.norm(values) / content['attack']['norm']:.2f}")
-stored = store(
-    "f16_robustness",
-    {"attack": content["attack"], "scaled_by": content["scaled_by"], "accuracy": points(content), "deviation": moved},
-    given.output,
-)
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-accuracy(left, content)
-for name, values in moved.items():
-    colour, dashed = COLOURS[name.split(",")[0]], name.endswith("10")
-    right.plot(range(len(values)), values, color=colour, linewidth=0.9, alpha=0.6 if dashed else 1, label=name)
-right.set(xlabel="step", ylabel="Δy1, standardised", title="Deviation under an adversarial input, ‖Δu‖₂ = 0.05")
-right.grid(alpha=0.3)
-right.legend(fontsize=7, loc="upper left")
-if stored:
-    figure.savefig(stored.with_suffix(".png"), dpi=110)
-    print(f"written: {stored.name} and its plot in {stored.parent.name}/")
+def stability(axes: Any, moved: dict[str, list[float]]) -> None:
+    """Draw Δy1 along the record.
+
+    Args:
+        axes: where to.
+        moved: what `deviations` gives.
+    """
+    for name, values in moved.items():
+        colour, faint = COLOURS[name.split(",")[0]], name.endswith("10")
+        axes.plot(range(len(values)), values, color=colour, linewidth=0.9, alpha=0.6 if faint else 1, label=name)
+    axes.set(xlabel="step", ylabel="Δy1, standardised", title="Deviation under an adversarial input, ‖Δu‖₂ = 0.05")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, loc="upper left")
+
+
+def main() -> None:
+    """Print, store and draw."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--table", type=Path, help="what benchmarks/f16_table.py stored; its own result if left out")
+    options.add_argument("-o", "--output", type=Path, help="folder for the JSON file and the plot")
+    given = options.parse_args()
+    plt.switch_backend("agg")
+    content = table(given.table)
+    moved = deviations(content)
+    print("model                 largest |Δy1|, and ‖Δy1‖ over ‖Δu‖ = 0.05")
+    for name, values in moved.items():
+        print(f"{name:<20}  {max(map(abs, values)):.4f}  {np.linalg.norm(values) / content['attack']['norm']:.2f}")
+    facts = {"attack": content["attack"], "scaled_by": content["scaled_by"]}
+    stored = store("f16_robustness", {**facts, "accuracy": points(content), "deviation": moved}, given.output)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    accuracy(left, content)
+    stability(right, moved)
+    if stored:
+        figure.savefig(stored.with_suffix(".png"), dpi=110)
+        print(f"written: {stored.name} and its plot in {stored.parent.name}/")
+
+
+if __name__ == "__main__":
+    main()

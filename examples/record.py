@@ -53,10 +53,10 @@ def saved_bytes(forward: Callable[[], Tensor], parameters: list[Tensor]) -> int:
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """What the numbers depend on, and the processor time, children's included, that the script has taken so far."""
     return {
         "python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(), "cpu_seconds": round(sum(os.times()[:4])),
     }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 r"""
-10 · Dissipativity, as a certificate
+11 · Dissipativity, as a certificate
 ====================================
 
 The lecture ends with Willems (1972): a system is dissipative if the energy that it stores never grows by more than
