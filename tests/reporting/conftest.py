@@ -62,7 +62,7 @@ def make(
         ],
         data_info={
             "records": [{"name": r.name, "samples": len(r), "train": int(0.8 * len(r))} for r in train.records],
-            "sources": [{"file": "measured.mat", "sha256": "a" * 64}],
+            "sources": [{"file": "measured.mat", "sha256": "a" * 64}], "u_ranges": [[-3.0, 3.0]] * nu,
         },
         settings={
             "guarantee": "Contracting(rate=1.0)", "nx": 4, "nv": 12, "seed": 0, "steps": 580, 

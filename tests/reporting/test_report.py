@@ -114,9 +114,11 @@ def test_a_model_worse_than_the_linear_one_is_said_to_be_worse(case) -> None:
 
 def test_every_section_is_there(page: Page) -> None:
     ids = [attrs["id"] for tag, attrs in page.tags if tag == "section" and "id" in attrs]
-    assert ids == ["scores", "data", "fit", "residuals", "frequency", "training", "certificate", "reproduce"]
+    assert ids == ["scores", "data", "fit", "residuals", "frequency", "static", "worst", "training", "certificate",
+                   "reproduce"]  # fmt: skip
     keys = {attrs["data-key"] for tag, attrs in page.tags if "data-key" in attrs}
-    assert keys == {"data-0", "fit-0", "residuals-0", "frequency-0", "training-0", "starts-0"}
+    assert keys == {"data-0", "fit-0", "residuals-0", "frequency-0", "static-0", "worst-0", "training-0",
+                    "starts-0"}  # fmt: skip
     assert keys <= set(page.figures)
     options = {attrs["value"] for tag, attrs in page.tags if tag == "option"}
     assert options <= set(page.figures)
@@ -158,7 +160,8 @@ def test_without_test_data_it_says_so(case, tmp_path: Path) -> None:
 def test_without_any_data_the_rest_is_there(case, tmp_path: Path) -> None:
     page = Page(report(case.fit, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "No data were given" in page.text
-    assert set(page.figures) == {"frequency-0", "training-0", "starts-0"}
+    assert set(page.figures) == {"frequency-0", "static-0", "worst-0", "training-0",
+                    "starts-0"}  # fmt: skip
 
 
 def test_without_a_certificate_it_says_so(build, tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ def report(
     time: common.TimeColumn = None,
     gaps: common.Gaps = "raise",
     n_init: common.Initial = 50,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", metavar="DIR", help="Another model folder, to be scored beside; may repeat."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="The page; DIR/report.html if left out.")
     ] = None,
@@ -36,5 +40,6 @@ def report(
     path = common.new_file(folder / "report.html" if output is None else output, force=force)
     trained = common.like_model(fit, train, None, None, dt=dt, clock=time, gaps=gaps) if train else None
     tested = common.like_model(fit, files, u, y, dt=dt, clock=time, gaps=gaps) if files else None
-    write(fit, path, data=trained, test=tested, n_init=n_init, force=force)
+    others = {str(other): load(other) for other in compare or ()}
+    write(fit, path, data=trained, test=tested, n_init=n_init, compare=others, force=force)
     typer.echo(f"written to {path}")

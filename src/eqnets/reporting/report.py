@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
@@ -21,9 +21,13 @@ from plotly.offline import get_plotlyjs
 from eqnets.errors import InputError
 from eqnets.identification.extrapolation import outside
 from eqnets.identification.metrics import Score, score
+from eqnets.identification.trade_off import TradeOff
 from eqnets.reporting import contents, gather, sections, thin
+from eqnets.reporting.attack_section import worst_input
+from eqnets.reporting.comparison import comparison, trade
 from eqnets.reporting.gather import Run
 from eqnets.reporting.residual_section import residuals
+from eqnets.reporting.steady_section import steady
 from eqnets.reporting.words import clean
 
 CREED = "The certificate is about the model, not the plant; the test error is the evidence for the plant."
@@ -32,8 +36,9 @@ _MOST_RECORDS = 12  # per role, drawn; all are scored
 
 
 def report(
-    fit: Any, path: str | os.PathLike, data: Any = None, test: Any = None, *, n_init: int = 50, force: bool = False
-) -> Path:
+    fit: Any, path: str | os.PathLike, data: Any = None, test: Any = None, *, n_init: int = 50,
+    compare: Mapping[str, Any] | None = None, trade_off: TradeOff | None = None, force: bool = False,
+) -> Path:  # fmt: skip
     """Write one HTML file that shows a fit, its evidence and its certificate. It needs no network, then or later.
 
     Args:
@@ -42,14 +47,17 @@ def report(
         data: the training data in physical units, to be drawn; None leaves them out.
         test: records that training has not seen; None, and the page says that there is no test error.
         n_init: samples at the start of each record that set the initial state and are not scored.
+        compare: other fits of the same channels by name, to be scored beside this one.
+        trade_off: what `eqnets.trade_off` gave, to be drawn.
         force: replace an existing file.
 
     Returns:
         The path of the file.
 
     Raises:
-        InputError: the file exists and `force` is not given, its folder does not exist, or (a DataError) the data do
-            not have the model's channels and sample time, or a record is not longer than n_init.
+        InputError: the file exists and `force` is not given, its folder does not exist, models are to be compared
+            without records, or (a DataError) the data do not have the channels and sample time of a model, or a record
+            is not longer than n_init.
     """
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
@@ -59,11 +67,13 @@ def report(
     for given in (data, test):
         if given is not None:
             fit.check(given)
-    _write(path, _page(fit, data, test, n_init))
+    _write(path, _page(fit, data, test, n_init, compare, trade_off))
     return path
 
 
-def _page(fit: Any, data: Any, test: Any, n_init: int) -> str:
+def _page(
+    fit: Any, data: Any, test: Any, n_init: int, compare: Mapping[str, Any] | None, trade_off: TradeOff | None
+) -> str:
     of = gather.channels_of(fit)
     tested = gather.runs(fit, test, "test", n_init) if test is not None else []
     trained = gather.runs(fit, data, "training", n_init) if data is not None else []
@@ -78,9 +88,14 @@ def _page(fit: Any, data: Any, test: Any, n_init: int) -> str:
         sections.data(album, of, shown, tails, points, len(tested) + len(trained) - len(shown)),
         sections.fit(album, of, shown, points),
         residuals(album, of, test if test is not None else data, tested or trained),
+        comparison(of, fit, compare, test, data, n_init) if compare else None,
+        trade(album, trade_off) if trade_off is not None else None,
         sections.frequency(album, of, fit, inputs),
+        steady(album, of, fit),
+        worst_input(album, of, fit),
         sections.training(album, fit),
     ]
+    body = [part for part in body if part is not None]
     first = (tested or trained or [None])[0]
     starts = sections.wrong_starts(album, fit, first.u if first is not None else None)
     style, script, plotly = _asset("page.css"), _asset("page.js"), get_plotlyjs()
