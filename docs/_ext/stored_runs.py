@@ -1,15 +1,18 @@
 """The long examples as pages: their prose, their code, and the stored output of a full run.
 
 `examples/*.py` are scripts in cells (`# %% [markdown]`, `# %%`) whose full runs take minutes to hours and have left
-`examples/results/NAME.json` and `NAME.png`. The test suite runs every one of them, shrunk.
+`examples/results/NAME.json` and `NAME.png`. The test suite runs every one of them, shrunk. A last page lists the time
+that every example takes: the stored one of a long run, the gallery's own of a page of the lecture.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +60,9 @@ def page(path: Path) -> str:
             )
         elif body.strip():
             parts.append(_code(body))
-    return "\n\n".join([*parts, *_results(path.stem)]) + "\n"
+    head = next((i for i, part in enumerate(parts) if part.startswith("```python")), len(parts))
+    results = _results(path.stem)  # a reader wants the figure before the program
+    return "\n\n".join([*parts[:head], *results, *(["## The script"] if results else []), *parts[head:]]) + "\n"
 
 
 def _titled(path: Path, docstring: str) -> str:
@@ -88,6 +93,66 @@ def _results(name: str) -> list[str]:
     return [*shown, *([f"![the stored figure](../../examples/results/{figure.name})"] if figure.exists() else [])]
 
 
+def long_run(name: str) -> str:
+    """The processor time of a stored run, in words.
+
+    Args:
+        name: of the example.
+
+    Returns:
+        The time; of a run that only timed its parts, what those add up to.
+    """
+    data = EXAMPLES / "results" / f"{name}.json"
+    if not data.exists():
+        return "no stored run"
+    stored = json.loads(data.read_text(encoding="utf-8"))
+    whole = stored["environment"].get("cpu_seconds")
+    if whole is not None:
+        return _duration(whole)
+    parts = sum(_seconds(stored))
+    return f"{_duration(parts)} of wall time in the parts that it timed" if parts else "not recorded"
+
+
+def _seconds(stored: Any) -> Iterator[float]:
+    """Every "seconds" in a result."""
+    if isinstance(stored, dict):
+        yield from (value for key, value in stored.items() if key == "seconds" and isinstance(value, int | float))
+    nested = stored.values() if isinstance(stored, dict) else stored if isinstance(stored, list) else ()
+    for value in nested:
+        yield from _seconds(value)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def write_times(app: Sphinx) -> None:
+    """Write `docs/runs/times.md`, once the gallery has run."""
+    docs = Path(app.srcdir)
+    scripts = sorted(path for path in EXAMPLES.glob("*.py") if is_example(path))
+    rows = [f"| {{doc}}`{path.stem}` | {long_run(path.stem)} |" for path in scripts]
+    lecture = sorted((docs / "lecture").glob("lecture_*.cost.json"))
+    costs = {path.name.split(".")[0]: json.loads(path.read_text(encoding="utf-8"))["time"] for path in lecture}
+    pages = {name: cost for name, cost in costs.items() if (EXAMPLES / "lecture" / f"{name}.py").exists()}
+    text = [
+        "# How long each example takes", "",
+        "Full runs, as stored: processor time on the machine that the page of the run names.", "",
+        "| longer run | full run |", "|---|---|", *rows, "",
+        "Pages of the lecture, when this documentation was built"
+        + (" (shrunk, `EQNETS_SMOKE=1`)" if os.environ.get("EQNETS_SMOKE") == "1" else "") + ":", "",
+        "| page | time |", "|---|---|",
+        *(f"| {{doc}}`/lecture/{name}` | {_duration(cost)} |" for name, cost in pages.items()),
+        f"| all | {_duration(sum(pages.values()))} |", "",
+    ]  # fmt: skip
+    _put(docs / "runs" / "times.md", "\n".join(text))
+
+
+def _put(target: Path, text: str) -> None:
+    """Write a file if it changes; an untouched one is not read anew by Sphinx."""
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+
+
 def write(app: Sphinx) -> None:
     """Write the pages and their index into `docs/runs`, which is not under version control."""
     folder = Path(app.srcdir) / "runs"
@@ -99,16 +164,15 @@ def write(app: Sphinx) -> None:
         "figures are those of stored runs, and the test suite runs every script, shrunk.\n\n"
         "```{toctree}\n:maxdepth: 1\n\n"
     )
-    texts["index"] = intro + "\n".join(path.stem for path in scripts) + "\n```\n"
+    texts["index"] = intro + "\n".join([*(path.stem for path in scripts), "times"]) + "\n```\n"
     for name, text in texts.items():
-        target = folder / f"{name}.md"
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
-            target.write_text(text, encoding="utf-8")
-    for stale in {path for path in folder.glob("*.md") if path.stem not in texts}:
+        _put(folder / f"{name}.md", text)
+    for stale in {path for path in folder.glob("*.md") if path.stem not in {*texts, "times"}}:
         stale.unlink()
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register it."""
     app.connect("builder-inited", write, priority=100)
+    app.connect("builder-inited", write_times, priority=900)  # after the gallery, which has the default, 500
     return {"parallel_read_safe": True, "version": "1"}

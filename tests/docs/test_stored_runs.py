@@ -1,6 +1,8 @@
 """The long examples become pages: prose as prose, code as code, the stored figure at the end."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,4 +37,32 @@ def test_every_example_has_a_title_and_its_stored_figure(runs) -> None:
     for path in scripts:
         text = runs.page(path)
         assert text.startswith("# "), path
-        assert ("## Stored result" in text) == (EXAMPLES / "results" / f"{path.stem}.json").exists(), path
+        stored = text.find("## Stored result")
+        assert stored < text.find("```python"), path  # the figure before the program
+        assert (stored >= 0) == (EXAMPLES / "results" / f"{path.stem}.json").exists(), path
+
+
+def test_the_time_is_the_stored_one(runs, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(runs, "EXAMPLES", tmp_path)
+
+    def stored(**content) -> str:
+        (tmp_path / "results" / "one.json").write_text(json.dumps(content), encoding="utf-8")
+        return runs.long_run("one")
+
+    assert runs.long_run("one") == "no stored run"
+    assert stored(environment={"cpu_seconds": 42}, part={"seconds": 7}) == "42 s"
+    assert stored(environment={}, part={"seconds": 70}, rows=[{"seconds": 500.0}]).startswith("10 min of wall time")
+    assert stored(environment={}) == "not recorded"
+
+
+def test_every_example_is_in_the_table_of_times(runs, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "lecture").mkdir()
+    for name, cost in (("lecture_01_forward", 1.25), ("lecture_00_gone", 5.0)):
+        (tmp_path / "lecture" / f"{name}.cost.json").write_text(json.dumps({"time": cost}), encoding="utf-8")
+    runs.write_times(SimpleNamespace(srcdir=tmp_path))
+    text = (tmp_path / "runs" / "times.md").read_text(encoding="utf-8")
+    assert "{doc}`/lecture/lecture_01_forward` | 1.2 s |" in text and "gone" not in text
+    scripts = [path.stem for path in EXAMPLES.glob("*.py") if runs.is_example(path)]
+    assert all(f"{{doc}}`{name}` |" in text for name in scripts)
