@@ -69,7 +69,21 @@ def test_the_graph_says_what_it_is(tmp_path):
         assert facts["claim"] == certificate.sentence and facts["sha256"] == lfr.digest()
         assert facts["u_units"] == ["N", "m³/s"] and facts["dt"] == 0.05 and facts["x0"] == x0.tolist()
         assert "Peaceman-Rachford" in model.doc_string
+        neurons = facts["neurons"]
+        assert neurons["contraction_per_step"] ** neurons["steps"] == neurons["error_factor_at_most"] < 2.3e-16
         assert {entry.domain for entry in model.opset_import} == {""}
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [("float64", 2.0**-52), ("float32", 2.0**-23)])
+def test_the_loop_takes_the_steps_that_the_metadata_state(dtype, unit, tmp_path):
+    lfr, certificate = certified(acyclic=False)
+    interop.to_onnx(lfr, tmp_path, certificate=certificate, dtype=dtype)
+    model = onnx.load(tmp_path / "model_step.onnx")
+    neurons = json.loads(next(entry.value for entry in model.metadata_props if entry.key == "neurons"))
+    (steps,) = (onnx.numpy_helper.to_array(part) for part in model.graph.initializer if part.name == "steps")
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    assert loop.input[0] == "steps" and steps == neurons["steps"] > 1
+    assert neurons["error_factor_at_most"] <= unit < neurons["contraction_per_step"] ** (neurons["steps"] - 1)
 
 
 def test_the_rollout_is_one_scan_whatever_its_length(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from tests.interop.systems import certified, inputs, random_lfr, start
@@ -33,6 +35,18 @@ def test_a_rollout_is_the_model_and_survives_a_file(tmp_path):
     x0 = start(lfr).expand(3, -1)
     for found, true in zip(rollout(u, x0), simulate(lfr, u, x0, method="reference"), strict=True):
         torch.testing.assert_close(found, true, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("acyclic", [True, False])
+def test_the_program_states_its_cost_and_its_claim(acyclic):
+    lfr, certificate = certified(acyclic)
+    facts = to_program(lfr, certificate=certificate).graph_module.meta["eqnets"]
+    neurons = facts["neurons"]
+    assert facts["claim"] == certificate.sentence and facts["sha256"] == lfr.digest()
+    assert neurons["method"] == ("substitution" if acyclic else "Peaceman-Rachford")
+    assert neurons["contraction_per_step"] ** neurons["steps"] == neurons["error_factor_at_most"] < 2.3e-16
+    assert (neurons["error_factor_at_most"] == 0) == acyclic
+    assert json.loads(json.dumps(facts))["neurons"] == neurons
 
 
 def test_float32_computes_in_float32():

@@ -60,6 +60,16 @@ class Neurons:
             f"at most {self.factor:.6f} (in the norm that Lambda weights), so all by {self.factor**self.steps:.1e}"
         )
 
+    @property
+    def facts(self) -> dict[str, str | int | float]:
+        """The same for a machine: the method, the steps, the contraction of each, and what all leave of the error."""
+        return {
+            "method": "substitution" if self.exact else "Peaceman-Rachford",
+            "steps": self.steps,
+            "contraction_per_step": self.factor,
+            "error_factor_at_most": 0.0 if self.exact else self.factor**self.steps,
+        }
+
 
 def fixed_cost(lfr: LFR, certificate: Certificate | None, eps: float) -> Neurons:
     """The neurons of an LFR in a fixed number of steps.

@@ -34,7 +34,7 @@ def to_onnx(
     """Write NAME_step.onnx, (u (batch, nu), x) ↦ (y, x_next), and NAME_rollout.onnx, (u (batch, time, nu), x0) ↦ (y, x_last).
 
     Both have been run by onnxruntime on the stored vectors. Their metadata hold names, units, dt, x0, the claim's
-    sentence and the model's sha256.
+    sentence, the model's sha256, and the steps of the neurons with the error that they leave.
 
     Args:
         lfr: a discrete LFR.
@@ -157,12 +157,8 @@ def _model(
         proto, producer_name="eqnets", ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)],
         doc_string="\n".join(subject.lines()),
     )  # fmt: skip
-    lfr = subject.lfr
-    facts = {
-        "dt": lfr.dt, "u_names": subject.names("u"), "y_names": subject.names("y"), "u_units": lfr.u_units,
-        "y_units": lfr.y_units, "x0": subject.vectors.x0.tolist(), "claim": subject.claim, "sha256": lfr.digest(),
-    }  # fmt: skip
-    helper.set_model_props(model, {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()})
+    facts = {key: json.dumps(value, ensure_ascii=False) for key, value in subject.facts.items()}
+    helper.set_model_props(model, facts)
     return model
 
 

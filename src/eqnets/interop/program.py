@@ -19,7 +19,8 @@ def to_program(
 ) -> ExportedProgram:  # fmt: skip
     """A step (u (batch, nu), x (batch, nx)) ↦ (y, x⁺), or a rollout (u (batch, time, nu), x0) ↦ (y, x_last).
 
-    It is held against the model on stored vectors before it is returned. Write it with `torch.export.save`.
+    It is held against the model on stored vectors before it is returned. Write it with `torch.export.save`. Names,
+    units, the claim and the steps of the neurons with the error that they leave are in `graph_module.meta["eqnets"]`.
 
     Args:
         lfr: a discrete LFR.
@@ -64,6 +65,7 @@ def to_program(
                 outputs.append(y_t)
             y = torch.stack(outputs, 1)
     vectors.compare(y.double().numpy(), x.double().numpy(), dtype, "the torch program")
+    program.graph_module.meta["eqnets"] = subject.facts
     return program
 
 

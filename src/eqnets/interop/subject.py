@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,6 +116,16 @@ class Subject:
     def claim(self) -> str:
         """The certificate's sentence, or that there is none."""
         return self.certificate.sentence if self.certificate is not None else "no certificate was given"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a program that loads the export may ask for: plain values, fit for JSON."""
+        lfr = self.lfr
+        return {
+            "dt": lfr.dt, "u_names": self.names("u"), "y_names": self.names("y"), "u_units": lfr.u_units,
+            "y_units": lfr.y_units, "x0": self.vectors.x0.tolist(), "claim": self.claim, "sha256": lfr.digest(),
+            "neurons": self.neurons.facts,
+        }  # fmt: skip
 
     def lines(self) -> list[str]:
         """What a reader of the export must know, a line each; no line holds a line break."""
