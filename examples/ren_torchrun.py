@@ -14,14 +14,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from record import SMOKE
+from record import SMOKE, store
 from torch.nn.parallel import DistributedDataParallel
 
 import eqnets as eq
@@ -73,9 +72,7 @@ if rank == 0:
     with torch.no_grad():
         rmse = float((model(u)[0] - y).square().mean().sqrt())
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"processes": world, "steps": options.steps, "rmse": rmse})
-        (options.output / "ren_torchrun.json").write_text(text + "\n", encoding="utf-8")
+        store("ren_torchrun", {"processes": world, "steps": options.steps, "rmse": rmse}, options.output)
 if world > 1:
     dist.barrier()
     del shared

@@ -1,6 +1,6 @@
 """The long examples as pages: their prose, their code, and the stored output of a full run.
 
-`examples/*.py` are scripts in cells (`# %% [markdown]`, `# %%`) whose full runs take minutes to hours and have left
+`examples/*.py` are scripts in cells (`# %% [markdown]`, `# %%`) whose full runs take up to half an hour and have left
 `examples/results/NAME.json` and `NAME.png`. The test suite runs every one of them, shrunk. A last page lists the time
 that every example takes: the stored one of a long run, the gallery's own of a page of the lecture.
 """
@@ -106,7 +106,7 @@ def long_run(name: str) -> str:
     if not data.exists():
         return "no stored run"
     stored = json.loads(data.read_text(encoding="utf-8"))
-    whole = stored["environment"].get("cpu_seconds")
+    whole = stored.get("environment", {}).get("cpu_seconds")
     if whole is not None:
         return _duration(whole)
     parts = sum(_seconds(stored))
@@ -160,8 +160,9 @@ def write(app: Sphinx) -> None:
     scripts = sorted(path for path in EXAMPLES.glob("*.py") if is_example(path))
     texts = {path.stem: page(path) for path in scripts}
     intro = (
-        "# Longer runs, with stored results\n\nScripts in `examples/`. Their full runs take minutes to hours; the "
-        "figures are those of stored runs, and the test suite runs every script, shrunk.\n\n"
+        "# Longer runs, with stored results\n\nScripts in `examples/`. Their full runs take "
+        "{doc}`seconds to half an hour <times>`; the figures are those of stored runs, and the test suite runs every "
+        "script, shrunk.\n\n"
         "```{toctree}\n:maxdepth: 1\n\n"
     )
     texts["index"] = intro + "\n".join([*(path.stem for path in scripts), "times"]) + "\n```\n"
