@@ -59,6 +59,10 @@ def fit(
     y_scale: Annotated[
         str | None, typer.Option("--y-scale", metavar="A,B,…", help="One size per output, for lipschitz:GAMMA.")
     ] = None,
+    delay: Annotated[
+        str,
+        typer.Option("--delay", metavar="D", help="Samples until inputs are felt: one number, one each (A,B,…), auto."),
+    ] = "0",
     ignore_integrator: Annotated[
         bool, typer.Option("--ignore-integrator", help="Fit although an output seems to integrate its inputs.")
     ] = False,
@@ -83,6 +87,7 @@ def fit(
         "val": val,
         "restarts": restarts,
         "integrator": "ignore" if ignore_integrator else "refuse",
+        "delay": _delay(delay),
     }
     keeper = Checkpoint(folder, _fingerprint(data, claim) | options, resume)
     if resume and not _started(folder):
@@ -104,6 +109,16 @@ def fit(
     _say(fitted, data, val)
     proof = "certificate.json, " if fitted.certificate is not None else ""
     typer.echo(f"\nwritten to {folder}: model.safetensors, model.json, {proof}history.csv, report.html")
+
+
+def _delay(text: str) -> int | list[int] | str:
+    """`"auto"`, `"3"` or `"3,0"`, as `identify` takes it."""
+    if text == "auto":
+        return text
+    if not all(part.strip().isdigit() for part in text.split(",")):
+        raise InputError(f"--delay takes auto, or whole numbers of samples as 3 or 3,0; got '{text}'.")
+    numbers = [int(part) for part in text.split(",")]
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _started(folder: Path) -> bool:

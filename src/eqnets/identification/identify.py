@@ -11,9 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from eqnets.certification import Contracting, Lipschitz, certify, tighten
+from eqnets.certification import Contracting, Lipschitz, tighten
 from eqnets.errors import InputError, NotCertified
 from eqnets.identification.data import Data
+from eqnets.identification.delay import (
+    Delay,
+    certify_delayed,
+    delayed,
+    settle_delay,
+    undelayed,
+    with_registers,
+)
 from eqnets.identification.dynamics import Physical, System, lfr_of
 from eqnets.identification.fit import Fit
 from eqnets.identification.guarantee import NOTHING, Guarantee, Promise, supply_of
@@ -53,6 +61,7 @@ def identify(
     learning_rate: float | None = None,
     warm: Fit | None = None,
     integrator: str = "refuse",
+    delay: Delay = 0,
     dt: float | None = None,
     progress: Progress | None = None,
     keeper: Keeper | None = None,
@@ -94,6 +103,8 @@ def identify(
             so that it keeps this one; `nx` and `nv` are its own. For `Lipschitz` guarantees; see `eqnets.trade_off`.
         integrator: "refuse" to fit a model that forgets to an output that integrates its inputs (by a test, see
             `integrator`), or "ignore" the test, which is not made where no guarantee is asked for.
+        delay: samples until an input is felt, one number or one per input, or "auto" from the data (see `describe`).
+            Training sees shifted inputs; the deployed LFR has the delay as states, and the certificate covers them.
         dt: the sample time in seconds, for pairs of arrays.
         progress: called with events (phase, step, steps, seconds, eta_seconds, train_loss, val_rmse).
         keeper: stores and gives checkpoints; see `eqnets.identification.files.checkpoint.Checkpoint`.
@@ -123,6 +134,8 @@ def identify(
     if not isinstance(data, Data):
         data = read(data, dt=dt)
     supply_of(guarantee, data.nu, data.ny)  # one that does not fit the channels is refused before any time is spent
+    delays = settle_delay(delay, data, model, guarantee)
+    data = undelayed(data, delays)
     parts = _Parts.of(data, val, guarantee)
     if integrator == "refuse" and guarantee != "none":
         _refuse_integrators(data)
@@ -146,22 +159,26 @@ def identify(
         "u_names": data.u_names, "y_names": data.y_names, "u_units": data.u_units, "y_units": data.y_units,
     }  # fmt: skip
     scales = parts.scales()
-    system, seen = _deploy(found.model, parts.normaliser, scales, labels)
-    prior = moments(seen, found.trained_on, found.training.x0)
+    system, seen = _deploy(found.model, parts.normaliser, scales, labels, delays)
+    prior = with_registers(moments(seen, found.trained_on, found.training.x0), delays)
+    start = fold(delayed(found.linear.lti.to_lfr(), delays), *scales, **labels)
     certificate = None
     if guarantee != "none":
         tell(progress, phase="certificate")
         lfr = lfr_of(system)
-        certificate = certify(guarantee, lfr, _sharpest(guarantee, lfr, found.model.witness()))
+        own = found.model.explicit().detach()
+        witness = _sharpest(guarantee, own, found.model.witness())
+        certificate = certify_delayed(guarantee, lfr, own, witness, delays)
     return Fit(
         system=system, prior=parts.physical(prior), model=found.model, certificate=certificate,
-        linear=Identified(fold(found.linear.lti.to_lfr(), *scales, **labels), parts.physical(found.linear.prior)),
+        linear=Identified(start, parts.physical(with_registers(found.linear.prior, delays))),
         guarantee=guarantee, normaliser=parts.normaliser, history=found.training.history, x0=found.training.x0,
         notes=(*found.notes, *([NOTHING] if guarantee == "none" else [])),
         data_info=describe_data(data, parts.ends, val), environment=environment(),
         settings={
             "model": model, "guarantee": repr(guarantee) if guarantee != "none" else "none",
             "nx": seen.nx, "nv": plan.nv, "activation": plan.activation if kind.activation else None,
+            "delay": list(delays) if any(delays) else None,
             "seed": seed, "val": val, "minutes": minutes, "steps": steps,
             "updates": found.steps[0], "second_order_blocks": found.steps[1], "learning_rate": plan.learning_rate,
             "refit": plan.refit, "restarts": found.tried, "val_rmse": found.val_rmse,
@@ -194,13 +211,13 @@ def _warm(fit: Fit | None, data: Data) -> tuple[torch.nn.Module, torch.Tensor] |
 
 
 def _deploy(
-    model: Any, normaliser: Normaliser, scales: list[torch.Tensor], labels: dict[str, Any]
+    model: Any, normaliser: Normaliser, scales: list[torch.Tensor], labels: dict[str, Any], delays: tuple[int, ...]
 ) -> tuple[System, LFR | BlackBox]:
-    """The trained model between physical signals, and between normalised ones."""
+    """The trained model between physical signals, behind its delays, and between normalised ones, without them."""
     if isinstance(model, BlackBox):
         return Physical(model, normaliser, **labels), model
     lfr = model.explicit().detach()
-    return fold(lfr, *scales, **labels), lfr
+    return fold(delayed(lfr, delays), *scales, **labels), lfr
 
 
 def _refuse_integrators(data: Data) -> None:

@@ -264,7 +264,7 @@ def reproduce(fit: Any, test: Any) -> dict:
 
 
 def _call(settings: dict, guarantee: Any) -> str:
-    order = ("model", "nx", "nv", "steps" if settings.get("steps") is not None else "minutes", "seed")
+    order = ("model", "nx", "nv", "delay", "steps" if settings.get("steps") is not None else "minutes", "seed")
     asked = "'none'" if guarantee == "none" else f"eqnets.{guarantee!r}"
     words = [f"guarantee={asked}"] + [f"{k}={settings[k]!r}" for k in order if settings.get(k) is not None]
     return f"fit = eqnets.identify(data, {', '.join(words)})"
