@@ -102,6 +102,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             points = [(row["nv"], max(row[name][key], 1e-3)) for row in static if key in row.get(name, {})]
             axes.plot(*zip(*points, strict=True), "o-", label=title) if points else None
         axes.set(xscale="log", yscale="log", xlabel="neurons (static network)", ylabel=label)
+        axes.set_xticks([20, 50, 100, 200, 400, 800], ["20", "50", "100", "200", "400", "800"])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     wanted = sorted((nv, limit) for (nx, nv), limit in TARGETS.items() if nx == 0)
     pair[0].plot(*zip(*wanted, strict=True), "k:", label="target")
