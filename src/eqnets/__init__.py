@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from eqnets.identification.grey_box import GreyBox
     from eqnets.identification.identify import identify
     from eqnets.identification.metrics import Score
+    from eqnets.identification.model_error import ModelError, model_error
     from eqnets.identification.readers import read
     from eqnets.identification.record import Record
     from eqnets.identification.trade_off import TradeOff, trade_off
@@ -203,12 +204,14 @@ __all__ = [
     "Data",
     "Fit",
     "GreyBox",
+    "ModelError",
     "Record",
     "Score",
     "TradeOff",
     "identify",
     "identify_bounded",
     "load",
+    "model_error",
     "read",
     "report",
     "trade_off",
@@ -228,12 +231,14 @@ _IDENTIFY = {
     "Data": "eqnets.identification.data",
     "Fit": "eqnets.identification.fit",
     "GreyBox": "eqnets.identification.grey_box",
+    "ModelError": "eqnets.identification.model_error",
     "Record": "eqnets.identification.record",
     "Score": "eqnets.identification.metrics",
     "TradeOff": "eqnets.identification.trade_off",
     "identify": "eqnets.identification.identify",
     "identify_bounded": "eqnets.identification.bounded",
     "load": "eqnets.identification.files.load",
+    "model_error": "eqnets.identification.model_error",
     "read": "eqnets.identification.readers",
     "report": "eqnets.reporting",
     "trade_off": "eqnets.identification.trade_off",
