@@ -19,7 +19,7 @@ version = release = installed("eqnets")
 extensions = [
     "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
-    "front_door", "mathml", "source_links", "stored_runs",
+    "front_door", "mathml", "offline", "source_links", "stored_runs",
 ]  # fmt: skip
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
 myst_dmath_double_inline = True
@@ -61,5 +61,6 @@ sphinx_gallery_conf = {
     "plot_gallery": os.environ.get("EQNETS_GALLERY", "1") == "1",
     "copyfile_regex": "",
     "download_all_examples": False,
+    "write_computation_times": False,  # runs/times lists them
     "nested_sections": False,
 }
