@@ -77,7 +77,7 @@ def test_the_first_screen_says_what_counts(open_page, path: Path) -> None:
 def test_every_figure_is_drawn_and_every_choice_works(open_page, path: Path) -> None:
     page = open_page(path)
     canvases = page.locator(".canvas")
-    assert canvases.count() == 8
+    assert canvases.count() == 9
     for k in range(canvases.count()):
         assert _drawn(canvases.nth(k)) > 0, k
     choices = page.locator("#figure-fit select option").evaluate_all("options => options.map(o => o.value)")

@@ -18,10 +18,23 @@ from eqnets.reporting import contents, report
 from eqnets.reporting.attack_section import worst_input
 from eqnets.reporting.comparison import comparison, trade
 from eqnets.reporting.gather import channels_of
+from eqnets.reporting.model_error_section import frequency_error
 from eqnets.reporting.sections import Album
 from eqnets.reporting.steady_section import steady
 from eqnets.reporting.words import number
 from eqnets.system.simulate import simulate
+
+
+def test_the_model_error_is_drawn_below_its_weight(mimo) -> None:
+    album, of = Album(), channels_of(mimo.fit)
+    notes = frequency_error(album, of, mimo.fit, None, mimo.train, 50)["notes"]
+    assert "not a proof" in notes[0] and "give test records" in notes[1]
+    for figure in album.figures.values():
+        estimate, bound, weight = (np.asarray(trace.y) for trace in figure.data)
+        assert (estimate <= bound).all() and (bound <= weight).all()
+    short = replace(mimo.test, records=tuple(r.cut(0, 300) for r in mimo.test.records))
+    found = frequency_error(Album(), of, mimo.fit, short, None, 50)
+    assert not found["figures"] and "too short" in found["notes"][0]
 
 
 @pytest.mark.parametrize("name", ["case", "mimo"])

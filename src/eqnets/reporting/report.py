@@ -26,6 +26,7 @@ from eqnets.reporting import contents, gather, sections, thin
 from eqnets.reporting.attack_section import worst_input
 from eqnets.reporting.comparison import comparison, trade
 from eqnets.reporting.gather import Run
+from eqnets.reporting.model_error_section import frequency_error
 from eqnets.reporting.residual_section import residuals
 from eqnets.reporting.steady_section import steady
 from eqnets.reporting.words import clean
@@ -91,6 +92,7 @@ def _page(
         comparison(of, fit, compare, test, data, n_init) if compare else None,
         trade(album, trade_off) if trade_off is not None else None,
         sections.frequency(album, of, fit, inputs),
+        frequency_error(album, of, fit, test, data, n_init),
         steady(album, of, fit),
         worst_input(album, of, fit),
         sections.training(album, fit),
