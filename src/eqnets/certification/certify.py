@@ -64,7 +64,7 @@ def certify(
             frequency, in float64 with a rigorous rounding bound: `WellPosed()`, `Monotone(m)` or `Lipschitz(gamma)`.
         witness: P and Λ, for example `model.witness()`. Without one, they are found by formulas for linear systems,
             static networks, well-posed acyclic networks, and where the small-gain theorem is enough, and else by an
-            interior point (up to 60 states).
+            interior point; above 60 states for a rate or a gain only, by a Riccati equation.
         proof: "exact" (in integers on the bits of the weights, what `eqnets-verify` repeats), or "float64" (with a
             rigorous rounding bound, in milliseconds: for use in training).
         progress: told in a sentence what is searched and how long it will take.

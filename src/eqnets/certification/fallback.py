@@ -16,6 +16,7 @@ from eqnets.errors import NotCertified
 from eqnets.system.lfr import LFR
 
 _ORIGIN = "searched (interior point)"
+_LARGE = "searched (Λ by frequencies, P by a Riccati equation)"
 
 
 def searched(claim: Claim, lfr: LFR, progress: Progress | None = None) -> Iterator[Candidate]:
@@ -45,8 +46,10 @@ def searched(claim: Claim, lfr: LFR, progress: Progress | None = None) -> Iterat
     elif isinstance(claim, Lipschitz):
         gamma, *guess, _ = semidefinite.smallest_gain(rows, claim, labels, progress=progress)
         if gamma >= claim.gamma:
+            large = rows.nx > semidefinite.LARGEST_STATE
+            prove = "was found with P of a Riccati equation" if large else "any P and Λ prove"
             raise NotCertified(
-                f"not certified: the smallest gain that any P and Λ prove is {gamma:.8g}, and gamma is "
+                f"not certified: the smallest gain that {prove} is {gamma:.8g}, and gamma is "
                 f"{claim.gamma:.8g}. Remedy: claim gamma = {gamma * (1 + 1e-4):.7g}, tighten(claim, lfr) does that.",
                 block="gain", margin=claim.gamma - gamma,
             )  # fmt: skip
@@ -54,7 +57,8 @@ def searched(claim: Claim, lfr: LFR, progress: Progress | None = None) -> Iterat
     else:
         found = semidefinite.with_supply(rows, claim, labels)
     if found is not None:
-        yield Candidate(*found, _ORIGIN)
+        large = rows.nx > semidefinite.LARGEST_STATE and not isinstance(claim, WellPosed)
+        yield Candidate(*found, _LARGE if large else _ORIGIN)
 
 
 def _contraction_fails(claim: Contracting, rows: Rows) -> None:

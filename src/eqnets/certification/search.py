@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,9 +13,10 @@ from eqnets.certification.claim import Claim, Contracting, Lipschitz, WellPosed
 from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
 from eqnets.certification.labels import Labels
+from eqnets.certification.riccati import Loop, cayley, lti
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
-from eqnets.system.lti import LTI, bounded_real, lyapunov
+from eqnets.system.lti import bounded_real, lyapunov
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def _linear(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows) -> Candidate:
                     f"left of −c = {-claim.rate:.7g}. Remedy: claim a smaller c, or stabilise the model.",
                     block="states", margin=-slowest,
                 )  # fmt: skip
-            A = _cayley(A)[0]
+            A = cayley(A, A[:, :0], A[:0], np.zeros((0, 0)))[0]
         P = lyapunov(torch.from_numpy(A), torch.eye(rows.nx, dtype=torch.float64))
         return Candidate(P.numpy(), empty, "the Lyapunov equation")
     u_scale, y_scale = claim.scales(Labels.of(lfr))
@@ -152,52 +152,22 @@ def _linear(claim: Contracting | Lipschitz, lfr: LFR, rows: Rows) -> Candidate:
                 f"not certified: the linear system has a pole at {slowest:.7g} 1/s, so it has no finite gain. "
                 "Remedy: stabilise the model.", block="states", margin=-slowest,
             )  # fmt: skip
-        A, B, C, D = _cayley(A, B, C, D)
+        A, B, C, D = cayley(A, B, C, D)
     if min(B.shape[1], C.shape[0]) == 0:
         Q = C.T @ C + np.eye(rows.nx)
         return Candidate(lyapunov(torch.from_numpy(A), torch.from_numpy(Q)).numpy(), empty, "the Lyapunov equation")
     try:
-        P = bounded_real(_lti(A, B, C, D), claim.gamma)
+        P = bounded_real(lti(A, B, C, D), claim.gamma)
     except (InputError, np.linalg.LinAlgError) as error:
         raise NotCertified(f"not certified: {error}", block="gain") from error
     return Candidate(P.numpy(), empty, "the bounded-real lemma")
 
 
-def _lti(A: Array, B: Array, C: Array, D: Array) -> LTI:
-    A, B, C, D = (np.ascontiguousarray(block) for block in (A, B, C, D))
-    return LTI(torch.from_numpy(A), torch.from_numpy(B), torch.from_numpy(C), torch.from_numpy(D))
-
-
-def _cayley(A: Array, B: Array | None = None, C: Array | None = None, D: Array | None = None) -> tuple[Array, ...]:
-    """The discrete system with the same P and the same gain as a stable continuous one: z = (a + s)/(a − s)."""
-    nx = len(A)
-    a = float(np.exp(np.mean(np.log(np.abs(np.linalg.eigvals(A)) + 1e-300))))
-    inverse = np.linalg.inv(a * np.eye(nx) - A)
-    Ad = inverse @ (a * np.eye(nx) + A)
-    if B is None or C is None or D is None:
-        return (Ad,)
-    return Ad, math.sqrt(2 * a) * inverse @ B, math.sqrt(2 * a) * C @ inverse, D + C @ inverse @ B
-
-
 def _small_gain(claim: Claim, rows: Rows) -> Iterator[Candidate]:
     """P and Λ from the small-gain theorem around the middle of the slopes: w = m v + k δ with |Δδ_i| ≤ |Δv_i|."""
-    middle, spread = (rows.high + rows.low) / 2, (rows.high - rows.low) / 2
-    if not (spread > 0).all():
-        return
     rate = claim.rate if isinstance(claim, Contracting) else float(rows.discrete)
-    part = rows.parts()
-    A, B1 = rows.Lx[:, part["x"]], rows.Lx[:, part["w"]]
-    C1, D11 = rows.Lz[:, part["x"]], rows.Lz[:, part["w"]]
-    try:
-        inverse = np.linalg.inv(np.eye(rows.nv) - D11 * middle[None, :])
-        closed = (B1 * middle[None, :]) @ inverse
-        A, B = A + closed @ C1, (B1 + closed @ D11) * spread[None, :]
-        C, D = inverse @ C1, inverse @ D11 * spread[None, :]
-        if rows.discrete:
-            system = _lti(A / rate, B / rate, C, D)
-        else:
-            system = _lti(*_cayley(A + rate * np.eye(rows.nx), B, C, D))
-        P = bounded_real(system, 1.0)
-    except (np.linalg.LinAlgError, InputError):
-        return
-    yield Candidate(P.numpy(), 0.5 / spread**2, "the small-gain theorem")
+    loop = Loop.of(rows, rate, np.zeros(0), np.zeros(0))
+    ones = np.ones(rows.nv)
+    P = loop.storage(ones) if loop is not None else None
+    if loop is not None and P is not None:
+        yield Candidate(P, loop.unit, "the small-gain theorem")

@@ -15,6 +15,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 
+from eqnets.certification import riccati
 from eqnets.certification.claim import Lipschitz, WithSupply
 from eqnets.certification.coordinates import Scaled, first_guess
 from eqnets.certification.enclosure import Array
@@ -29,7 +30,7 @@ Progress = Callable[[str], None]
 """Called with a sentence: what is searched, and how long it will take about."""
 
 LARGEST_STATE = 60
-"""The Newton system is dense in the n(n + 1)/2 entries of P; beyond this it takes minutes and gigabytes."""
+"""The Newton system is dense in the n(n + 1)/2 entries of P: beyond this, P comes from a Riccati equation."""
 
 
 def contracting(
@@ -49,7 +50,8 @@ def contracting(
     Returns:
         P (nx, nx) and Λ (nv,), or None.
     """
-    _check_size(rows)
+    if rows.nx > LARGEST_STATE:
+        return riccati.contracting(rows, rate)
     rows = rows.without_input()
     if guess is None:
         guess = first_guess(rows, rate)
@@ -99,10 +101,14 @@ def smallest_gain(
     Returns:
         γ, P (nx, nx), Λ (nv,), and the slopes (k, nv) of the k worst increments, to which the multiplier points.
     """
-    _check_size(rows)
     start = contracting(rows, 1.0 if rows.discrete else 0.0) or guess
     if start is None:
         refuse_contraction(rows)
+    if rows.nx > LARGEST_STATE:
+        scales = [np.array(scale) for scale in claim.scales(labels)]
+        tried = [riccati.smallest_gain(rows, scales[0], scales[1], one[1]) for one in (start, guess) if one is not None]
+        found = [one for one in tried if one is not None]
+        return min(found, key=lambda one: one[0]) if found else refuse_contraction(rows)
     best = _descend(rows, claim, labels, start, rtol, progress)
     for room in (1.5, 5.0, 20.0):
         if best.sharp:
@@ -190,6 +196,8 @@ def with_supply(
 ) -> tuple[Array, Array] | None:
     """P and Λ with the largest smallest eigenvalue of (★) for a fixed supply, or None where none were found.
 
+    Where P comes from a Riccati equation there is no largest: P, Λ of a gain leave the room that γ leaves.
+
     Args:
         rows: of the system.
         claim: settled for the system.
@@ -199,11 +207,16 @@ def with_supply(
     Returns:
         P (nx, nx) and Λ (nv,), or None.
     """
-    _check_size(rows)
+    if not isinstance(claim, Lipschitz):
+        _check_size(rows)
     if guess is None:
         guess = contracting(rows, 1.0 if rows.discrete else 0.0)
         if guess is None:
             return None
+    if isinstance(claim, Lipschitz) and rows.nx > LARGEST_STATE:
+        u_scale, y_scale = (np.array(scale) for scale in claim.scales(labels))
+        found = riccati.smallest_gain(rows, u_scale, y_scale, guess[1], claim.gamma)
+        return None if found is None else (found[1], found[2])
     if isinstance(claim, Lipschitz):
         u_scale, y_scale = (np.array(scale) for scale in claim.scales(labels))
         rows, u_scale = _compressed(rows, u_scale)
@@ -251,8 +264,9 @@ def _compressed(rows: Rows, u_scale: Array) -> tuple[Rows, Array]:
 def _check_size(rows: Rows) -> None:
     if rows.nx > LARGEST_STATE:
         raise NotCertified(
-            f"not certified: a search of P for {rows.nx} states would take minutes and gigabytes (at most "
-            f"{LARGEST_STATE} are searched). Remedy: pass a witness; models by construction have one, model.witness().",
+            f"not certified: P of {rows.nx} states is searched for Contracting and Lipschitz only, by a Riccati "
+            f"equation; for other supplies that would take minutes and gigabytes (at most {LARGEST_STATE} states are "
+            "searched). Remedy: pass a witness; models by construction have one, model.witness().",
             block="states",
         )
 

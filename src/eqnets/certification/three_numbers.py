@@ -71,7 +71,7 @@ def three_numbers(
     Args:
         claim: `Lipschitz` or `Contracting`; with `search`, its own number is not looked at.
         lfr: the system.
-        witness: P and Λ; needed beyond the states that are searched.
+        witness: P and Λ; where there are many states, its claim is taken as it is.
         search: whether to search the smallest number; False proves the claim as it is.
         time: steps of the runs; 1 for a system without states.
         tries: starts of the attack.
@@ -90,7 +90,7 @@ def three_numbers(
     if not isinstance(claim, Lipschitz | Contracting):
         raise InputError(f"{type(claim).__name__} has no three numbers; give Lipschitz or Contracting.")
     patterns = None
-    if not search or lfr.nx > LARGEST_STATE:
+    if not search or (lfr.nx > LARGEST_STATE and witness is not None):
         certificate = certify(claim, lfr, witness, proof=proof, progress=progress)
     elif isinstance(claim, Lipschitz):
         certificate, slopes = tightest_gain(claim, lfr, witness, proof=proof, progress=progress)

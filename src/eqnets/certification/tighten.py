@@ -131,8 +131,6 @@ def _rate(
     rows: Rows, lfr: LFR, witness: Witness | None, rtol: float, progress: Progress | None
 ) -> tuple[float, Array, Array]:
     """Bisection between what no certificate can pass, a frozen slope pattern, and what some P and Λ prove."""
-    if rows.nx > semidefinite.LARGEST_STATE:
-        semidefinite.contracting(rows, 1.0)  # refuses, with the reason
     discrete, inner = rows.discrete, rows.without_input()
     start = None
     if witness is not None:
@@ -147,9 +145,10 @@ def _rate(
     best, known = start, _decay(proved_rate(*start, lfr), discrete)
     fastest = min(_decay(worst_rate(rows)[0], discrete), 60.0 if discrete else math.inf)
     low, high = max(known, 1e-12 * (1 + abs(known))), fastest
-    scaled = Scaled.around(inner, *start, np.zeros(0))
-    total = np.zeros((rows.nx + rows.nv,) * 2)
-    semidefinite.predict(progress, scaled.problem(1.0, total, [total], 1.0), searches=15)
+    if rows.nx <= semidefinite.LARGEST_STATE:  # larger ones take seconds: no semidefinite program
+        scaled = Scaled.around(inner, *start, np.zeros(0))
+        total = np.zeros((rows.nx + rows.nv,) * 2)
+        semidefinite.predict(progress, scaled.problem(1.0, total, [total], 1.0), searches=15)
     for _ in range(60):
         if high <= low * (1 + rtol):
             break
