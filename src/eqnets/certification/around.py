@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
 from eqnets.certification.sector import Sector, sector
 from eqnets.errors import InputError, NotCertified, NotConverged
-from eqnets.system.elementwise import Nonlinearity, PerNeuron
 from eqnets.system.lfr import LFR
 
 MULTIPLIERS = ("circle", "lure", "memory")
@@ -130,14 +128,9 @@ class Point:
     def sectors(self, lfr: LFR, bounds: tuple[float | None, ...]) -> list[Sector]:
         """The sector of every neuron within its bound."""
         return [
-            sector(part, v, self.tolerance, bound) for part, v, bound in zip(parts_of(lfr), self.v, bounds, strict=True)
+            sector(part, v, self.tolerance, bound)
+            for part, v, bound in zip(lfr.activation.each(lfr.nv), self.v, bounds, strict=True)
         ]
-
-
-def parts_of(lfr: LFR) -> list[Nonlinearity]:
-    """The nonlinearity of each neuron."""
-    activation = lfr.activation
-    return list(activation.parts) if isinstance(activation, PerNeuron) else [activation] * lfr.nv
 
 
 def find_point(claim: AroundOne, lfr: LFR) -> Point:
@@ -187,7 +180,7 @@ def _newton(lfr: LFR, rows: Rows, x: Array, u: Array, bx: Array, bv: Array) -> A
     part, eye = rows.parts(), np.eye(lfr.nx) * (lfr.dt is not None)
     for _ in range(50):
         v = rows.Lz[:, part["x"]] @ x + rows.Lz[:, part["u"]] @ u + bv
-        w, slope = (f(torch.from_numpy(v)).numpy() for f in (lfr.activation, _derivative(lfr)))
+        w, slope = (f(torch.from_numpy(v)).numpy() for f in (lfr.activation.value, lfr.activation.derivative))
         residual = (rows.Lx[:, part["x"]] - eye) @ x + rows.Lx[:, part["w"]] @ w + rows.Lx[:, part["u"]] @ u + bx
         jacobian = rows.Lx[:, part["x"]] - eye + (rows.Lx[:, part["w"]] * slope) @ rows.Lz[:, part["x"]]
         try:
@@ -201,10 +194,6 @@ def _newton(lfr: LFR, rows: Rows, x: Array, u: Array, bx: Array, bv: Array) -> A
         "no equilibrium was found near the given state under this constant input; give the equilibrium, or an input "
         "that holds one."
     )
-
-
-def _derivative(lfr: LFR) -> Any:
-    return lambda v: torch.stack([part.derivative(v[i]) for i, part in enumerate(parts_of(lfr))]) if lfr.nv else v
 
 
 def _check(claim: AroundOne) -> None:

@@ -176,13 +176,13 @@ class Program:
         start[-1] = float(np.linalg.eigvalsh(self.matrix(start[:-1]))[0]) - 1.0
         return _solve(problem, -np.eye(len(start))[-1], start, rtol=1e-2).y[:-1]
 
-    def basin(self, y: Array, v: Array, parts: list[Nonlinearity]) -> Basin:
+    def basin(self, y: Array, v: Array, parts: Sequence[Nonlinearity]) -> Basin:
         """The region of these variables, in the units of the system."""
         found, C = self.numbers(y), self.rows.Lz[:, self.rows.parts()["x"]] * self.s[:, None] @ np.linalg.inv(self.T)
         least = np.minimum(found.eta * self.rows.low, found.eta * self.rows.high)
         return Basin(found.P, found.eta, found.P + C.T @ (least[:, None] * C), C, v, self.bounds * self.s, parts)
 
-    def largest(self, y: Array, v: Array, parts: list[Nonlinearity], steps: int) -> tuple[Array, float]:
+    def largest(self, y: Array, v: Array, parts: Sequence[Nonlinearity], steps: int) -> tuple[Array, float]:
         """From feasible variables to ones of a larger region.
 
         Args:

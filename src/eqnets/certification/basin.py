@@ -8,6 +8,7 @@ here proves anything: P, η and z describe the set exactly, its volume is comput
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class Basin:
     C: Array
     v: Array
     bounds: Array
-    parts: list[Nonlinearity]
+    parts: Sequence[Nonlinearity]
 
     def value(self, s: Array) -> Array:
         """V at deviations s (…, nx)."""

@@ -9,7 +9,7 @@ from eqnets.certification.claim import Claim, Monotone, Passive
 from eqnets.certification.enclosure import Array
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
-from eqnets.system.nonlinearity import Activation, Nonlinearity, PerNeuron
+from eqnets.system.nonlinearity import Activation, Nonlinearity
 
 
 def refuse(claim: Claim, lfr: LFR) -> None:
@@ -47,8 +47,7 @@ def slopes_hold(activation: Activation) -> None:
     Args:
         activation: of the neurons.
     """
-    parts = activation.parts if isinstance(activation, PerNeuron) else (activation,)
-    for part in {part.name: part for part in parts}.values():
+    for part in {part.name: part for part in activation.parts}.values():
         _slopes_hold(part)
 
 

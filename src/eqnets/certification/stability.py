@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from eqnets.certification import exact
-from eqnets.certification.around import AbsoluteStability, AroundOne, Point, RegionOfAttraction, find_point, parts_of
+from eqnets.certification.around import AbsoluteStability, AroundOne, Point, RegionOfAttraction, find_point
 from eqnets.certification.attraction import Program
 from eqnets.certification.basin import Basin
 from eqnets.certification.document import Around
@@ -78,7 +78,7 @@ class StabilityCertificate:
         C, eta = rows.Lz[:, rows.parts()["x"]], self.numbers.eta
         floor = self.numbers.P + C.T @ (np.minimum(eta * rows.low, eta * rows.high)[:, None] * C)
         v, z = ([np.inf if entry is None else float(entry) for entry in of] for of in (self.point.v, self.bounds))
-        return Basin(self.numbers.P, eta, floor, C, np.array(v), np.array(z), parts_of(self.lfr))
+        return Basin(self.numbers.P, eta, floor, C, np.array(v), np.array(z), self.lfr.activation.each(self.lfr.nv))
 
     @property
     def volume(self) -> float:
@@ -171,10 +171,10 @@ def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
             )
         claim = replace(claim, multiplier="circle")
     slopes_hold(lfr.activation)
-    point, parts, rows = find_point(claim, lfr), parts_of(lfr), Rows.of(lfr)
-    derivative = [float(p.derivative(torch.tensor(float(v)))) for p, v in zip(parts, point.v, strict=True)]
-    _stable_there(rows, np.array(derivative), "the equilibrium is unstable: its linearisation")
+    point, parts, rows = find_point(claim, lfr), lfr.activation.each(lfr.nv), Rows.of(lfr)
     v = np.array([float(entry) for entry in point.v])
+    derivative = lfr.activation.derivative(torch.from_numpy(v)).numpy()
+    _stable_there(rows, derivative, "the equilibrium is unstable: its linearisation")
 
     def attempt(bounds: Bounds, steps: int, multiplier: str) -> tuple[float, Program, list[Array]] | None:
         sectors = point.sectors(lfr, bounds)

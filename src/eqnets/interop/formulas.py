@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from eqnets.errors import InputError
-from eqnets.system.nonlinearity import Activation, PerNeuron
+from eqnets.system.nonlinearity import Activation
 
 _FORMULAS = {  # C99 | MATLAB; `a` stands for the number in brackets
     "relu": ("v <= 0.0 ? 0.0 : v", "max(v, 0)"),
@@ -44,7 +44,7 @@ def kinds(activation: Activation, nv: int) -> dict[str, list[int]]:
     Raises:
         InputError: a nonlinearity of the user's own, which has no name that other languages know.
     """
-    names = [p.name for p in activation.parts] if isinstance(activation, PerNeuron) else [activation.name] * nv
+    names = [part.name for part in activation.each(nv)]
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         if _split(name)[0] not in _FORMULAS:

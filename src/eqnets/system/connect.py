@@ -229,10 +229,7 @@ def _check_alike(parts: list[LFR]) -> None:
 
 
 def _activation(parts: list[LFR]) -> Activation:
-    each: list[Nonlinearity] = []
-    for part in parts:
-        one = part.activation
-        each += [one] * part.nv if isinstance(one, Nonlinearity) else one.parts
+    each: list[str | Nonlinearity] = [neuron for part in parts for neuron in part.activation.each(part.nv)]
     return get(each if len(set(each)) > 1 else each[0]) if each else get("relu")
 
 

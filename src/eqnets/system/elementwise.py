@@ -37,6 +37,15 @@ class Nonlinearity:
     def __call__(self, v: Tensor) -> Tensor:  # noqa: D102
         return self.value(v)
 
+    @property
+    def parts(self) -> tuple[Nonlinearity, ...]:
+        """The nonlinearities that occur: this one."""
+        return (self,)
+
+    def each(self, nv: int) -> tuple[Nonlinearity, ...]:
+        """The nonlinearity of each of nv neurons."""
+        return (self,) * nv
+
     def slopes(self, nv: int) -> tuple[Tensor, Tensor]:
         """The slope bounds per neuron, two float64 vectors (nv,)."""
         low, high = self.slope
@@ -116,6 +125,11 @@ class PerNeuron:
     def slope(self) -> tuple[float, float]:
         """The smallest interval that holds every neuron's slope interval."""
         return min(p.slope[0] for p in self.parts), max(p.slope[1] for p in self.parts)
+
+    def each(self, nv: int) -> tuple[Nonlinearity, ...]:
+        """The nonlinearity of each neuron; there are len(parts) of them, whatever nv says."""
+        del nv
+        return self.parts
 
     def _groups(self) -> list[tuple[Nonlinearity, list[int]]]:
         groups: dict[str, tuple[Nonlinearity, list[int]]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from eqnets.system.nonlinearity import Activation, PerNeuron
+from eqnets.system.nonlinearity import Activation
 
 CODES = {
     "relu": 0, "tanh": 1, "leaky_relu": 2, "softplus": 3, "sigmoid": 4, "identity": 5, "sine_defect": 6, "hardtanh": 7,
@@ -18,20 +18,17 @@ NEEDS_ARGUMENT = {"sine_defect", "gelu", "silu", "mish"}
 
 def known(activation: Activation) -> bool:
     """Whether every neuron's nonlinearity is one that the compiled kernels have."""
-    parts = activation.parts if isinstance(activation, PerNeuron) else (activation,)
-    return all(part.name.partition("(")[0] in CODES for part in parts)
+    return all(part.name.partition("(")[0] in CODES for part in activation.parts)
 
 
 def needs_argument(activation: Activation) -> bool:
     """Whether some neuron's φ'(v) cannot be had from φ(v)."""
-    parts = activation.parts if isinstance(activation, PerNeuron) else (activation,)
-    return any(part.name in NEEDS_ARGUMENT for part in parts)
+    return any(part.name in NEEDS_ARGUMENT for part in activation.parts)
 
 
 def of(activation: Activation, nv: int) -> tuple[list[str], list[int], list[float]]:
     """The name and code of each neuron's nonlinearity, and the number that stands in the name."""
-    parts = activation.parts if isinstance(activation, PerNeuron) else (activation,) * nv
-    split = [part.name.removesuffix(")").partition("(") for part in parts]
+    split = [part.name.removesuffix(")").partition("(") for part in activation.each(nv)]
     names = [name for name, _, _ in split]
     return names, [CODES[name] for name in names], [float(number or 0) for _, _, number in split]
 
