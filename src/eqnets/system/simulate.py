@@ -94,9 +94,7 @@ def simulate(
         kernel = "torch"
     else:
         kernel = "auto" if compiling else adjoint.choose(lfr.activation, u.dtype, u.device)
-    if not compiling and kernel == "numba" and not lfr.is_acyclic:
-        kernel = "torch"
-    if method == "fused" and kernel == "torch":
+    if method == "fused" and not compiling and adjoint.fitting(kernel, lfr.is_acyclic) == "torch":
         raise InputError(
             "the fused kernel needs a C compiler (for a strictly lower triangular D11 the extra `fast` will do: pip "
             "install 'eqnets[fast]'; see: eqnets doctor), known activations and a CPU; method='auto' takes it where it "
@@ -108,6 +106,7 @@ def simulate(
     if not return_info:
         return y, x_last
     solved = not lfr.is_acyclic
+    kernel = adjoint.fitting(kernel, not solved)
     return y, x_last, SimulationInfo(
         method="torch" if kernel == "torch" else "fused",
         kernel=kernel,
@@ -127,10 +126,8 @@ def _chunked(
     if not return_info:
         return y, x_last
     acyclic = lfr.is_acyclic
-    kernel = adjoint.choose(lfr.activation, u.dtype, u.device)
-    kernel = "torch" if kernel == "numba" and not acyclic else kernel
-    status = "explicit" if acyclic else "solved"
-    return y, x_last, SimulationInfo("chunked", kernel, status, None, None, bound)
+    kernel = adjoint.fitting(adjoint.choose(lfr.activation, u.dtype, u.device), acyclic)
+    return y, x_last, SimulationInfo("chunked", kernel, "explicit" if acyclic else "solved", None, None, bound)
 
 
 def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str) -> Tensor:

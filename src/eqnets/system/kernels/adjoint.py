@@ -59,6 +59,11 @@ def choose(activation: Activation, dtype: torch.dtype, device: torch.device) -> 
     return "numba" if fused.available(activation, dtype, device) else "torch"
 
 
+def fitting(kernel: str, acyclic: bool) -> str:
+    """The kernel itself, or the torch loops where it is numba's, whose substitution needs an acyclic D11."""
+    return "torch" if kernel == "numba" and not acyclic else kernel
+
+
 def memory(lfr: LFR, u: Tensor, x0: Tensor, kernel: str) -> int:
     """What to keep for the backward pass: see `Settings.every`."""
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (u, x0, *lfr.blocks().values()))
@@ -147,7 +152,7 @@ def forward(settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor])
     nx, nv, nu, _ = codes.sizes(blocks)
     slot = nx + nu + 1
     Z[:, :-1, nx : nx + nu], Z[:, :, nx + nu] = u, 1
-    if settings.kernel == "numba" and acyclic:
+    if fitting(settings.kernel, acyclic) == "numba":
         to_v, to_x = u @ b["D12"].mT + b["bv"], u @ b["B2"].mT + b["bx"]
         x_last = fused.forward(settings.activation, blocks, to_v, to_x, x0, Z)
     else:
@@ -186,7 +191,7 @@ def backward(
     slope, gz = settings.activation.derivative(v), gy @ torch.cat([b["C2"], b["D21"]], 1)
     G = u.new_empty(*u.shape[:2], nx + ny + nv)
     G[:, :, nx : nx + ny] = gy
-    if settings.kernel == "numba" and acyclic:
+    if fitting(settings.kernel, acyclic) == "numba":
         gx0 = fused.backward(blocks, gz, slope, gx_last, G)
     else:
         gx0 = _backward_loop(b, coupled, acyclic, gz, slope, gx_last, G)
