@@ -21,7 +21,7 @@ from eqnets.errors import NotConverged
 from eqnets.identification.progress import Progress, tell
 from eqnets.identification.quasi_newton import QuasiNewton
 from eqnets.identification.schedule import Keeper, Schedule, Training
-from eqnets.identification.simulation_error import squared_error, system_of, validation_rmse
+from eqnets.identification.simulation_error import handed_on, squared_error, system_of, validation_rmse
 from eqnets.identification.streams import Streams
 
 ITERATIONS = 10
@@ -70,7 +70,7 @@ class _Finish:
         self.progress, self.keeper = progress, keeper
         self.parameters = list(model.parameters())
         self.x0 = training.x0.to(torch.float64)
-        self.descent = QuasiNewton(torch.cat([p.detach().double().flatten() for p in (*self.parameters, self.x0)]))
+        self.descent = self._descent()
         self.starts = streams.u.new_zeros(len(streams), self.x0.shape[1])
         self.block, self.seconds, self.over = 0, training.seconds, False
         self.best: tuple[float, int, Tensor] | None = None
@@ -103,6 +103,10 @@ class _Finish:
             self.x0, [*known.history, *self.history], known.best_step, block, known.steps, self.seconds
         )  # fmt: skip
 
+    def _descent(self) -> QuasiNewton:
+        """Over all variables, from where they are."""
+        return QuasiNewton(torch.cat([p.detach().double().flatten() for p in (*self.parameters, self.x0)]))
+
     def _settle(self) -> None:
         """Quasi-Newton steps on the initial states alone, by the first samples of the records."""
         first = self.streams.part(self.streams.before < 0, _SETTLED)
@@ -121,7 +125,7 @@ class _Finish:
             if not descent.iterate(error):
                 break
         self.x0 = descent.x.view_as(self.x0)
-        self.descent = QuasiNewton(torch.cat([p.detach().double().flatten() for p in (*self.parameters, self.x0)]))
+        self.descent = self._descent()
 
     def _advance(self) -> None:
         """One block; if it is interrupted, what is stored is the block before."""
@@ -159,10 +163,7 @@ class _Finish:
     def _take_over(self) -> None:
         """Where streams end is where those that continue them start."""
         if bool((self.streams.before >= 0).any()):
-            with torch.no_grad():
-                start = self.streams.starting(self.x0, self.starts)
-                _, last = squared_error(system_of(self.model, torch.float64), self.streams, start)
-            self.starts = self.streams.taken_over(self.starts, torch.nan_to_num(last, 0.0, 0.0, 0.0))
+            _, self.starts = handed_on(self.model, self.streams, self.x0, self.starts)
 
     def _hopeless(self) -> bool:
         """Early stopping: no better validation for two fifths of the blocks, and for ten."""

@@ -165,8 +165,7 @@ def _start(
     """Train the k-th start."""
     model, x0, notes = _begin(start, plan, plan.seed + k)
     training = train(model, streams, check, x0, _schedule(plan, steps), progress, keeper)
-    error = min((row["val_rmse"] for row in training.history), default=math.inf)
-    return _Candidate(model, training, start.lti.nx, plan.seed + k, error, notes)
+    return _Candidate(model, training, start.lti.nx, plan.seed + k, training.val_rmse, notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,8 +195,7 @@ def _returned(job: _Job, result: tuple[dict[str, np.ndarray], Training], plan: P
     state, training = result
     model, _, notes = _begin(job.start, plan, plan.seed + job.k)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-    error = min((row["val_rmse"] for row in training.history), default=math.inf)
-    return _Candidate(model, training, job.start.lti.nx, plan.seed + job.k, error, notes)
+    return _Candidate(model, training, job.start.lti.nx, plan.seed + job.k, training.val_rmse, notes)
 
 
 def _check(normal: Data, ends: list[int]) -> Streams:
@@ -233,8 +231,8 @@ def _grown(
     for start in starts:
         model, x0, _ = _begin(start, plan, plan.seed)
         part = None if keeper is None else keeper.part(f"order-{start.lti.nx}")
-        history = train(model, streams, check, x0, schedule, None, part).history
-        curve.append({"nx": start.lti.nx, "val_rmse": min(row["val_rmse"] for row in history)})
+        error = train(model, streams, check, x0, schedule, None, part).val_rmse
+        curve.append({"nx": start.lti.nx, "val_rmse": error})
     return starts[min(range(len(starts)), key=lambda i: curve[i]["val_rmse"])], curve
 
 

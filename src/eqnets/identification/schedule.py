@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,3 +69,8 @@ class Training:
     best_block: int = 0
     steps: int = 0
     seconds: float = 0.0
+
+    @property
+    def val_rmse(self) -> float:
+        """The smallest validation error; inf where there was no validation."""
+        return min((row["val_rmse"] for row in self.history), default=math.inf)

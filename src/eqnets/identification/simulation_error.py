@@ -39,6 +39,25 @@ def squared_error(
     return error / (weight.sum() * y.shape[-1]).clamp(min=1), last
 
 
+def handed_on(model: nn.Module, streams: Streams, x0: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Simulate every stream to its end, where those that continue it begin.
+
+    Args:
+        model: that is trained.
+        streams: in the dtype in which it is simulated.
+        x0: (record, nx) the records' initial states.
+        starts: (stream, nx) where streams that continue others begin so far.
+
+    Returns:
+        The ends (stream, nx), and the new starts; without gradients, a state that is not finite is 0.
+    """
+    with torch.no_grad():
+        system = system_of(model, streams.u.dtype)
+        _, last = squared_error(system, streams, streams.starting(x0, starts))
+        ends = torch.nan_to_num(last, 0.0, 0.0, 0.0)
+        return ends, streams.taken_over(starts, ends)
+
+
 def validation_rmse(system: LFR | BlackBox, streams: Streams, x0: Tensor) -> float:
     """The root mean square simulation error over the samples that count, all outputs together.
 

@@ -17,7 +17,7 @@ from eqnets.errors import NotConverged
 from eqnets.identification.finish import finish
 from eqnets.identification.progress import Progress, tell
 from eqnets.identification.schedule import Keeper, Schedule, Training
-from eqnets.identification.simulation_error import squared_error, system_of, validation_rmse
+from eqnets.identification.simulation_error import handed_on, squared_error, system_of, validation_rmse
 from eqnets.identification.streams import Streams
 
 
@@ -162,11 +162,7 @@ class _Run:
 
     def _first_pass(self) -> None:
         if bool((self.streams.before >= 0).any()):
-            with torch.no_grad():
-                start = self.streams.starting(self.x0, self.starts)
-                _, last = squared_error(self._system(), self.streams, start)
-            self.carried = torch.nan_to_num(last, 0.0, 0.0, 0.0)
-            self.starts = self.streams.taken_over(self.starts, self.carried)
+            self.carried, self.starts = handed_on(self.model, self.streams, self.x0, self.starts)
 
     # validation -------------------------------------------------------------------------------------------------------
 
