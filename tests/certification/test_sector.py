@@ -6,7 +6,8 @@ from fractions import Fraction
 import pytest
 import torch
 
-from eqnets.certification.sector import LARGEST, SINE_SECTOR, cosine, sector, sine
+from eqnets.certification.sector import LARGEST, SINE_SECTOR, sector
+from eqnets.certification.sines import cosine, sine
 from eqnets.system import nonlinearity
 from eqnets_verify.around import _known, _series
 

@@ -3,7 +3,7 @@
 A sector speaks of one point, slopes of every pair; around one equilibrium a sector is all that is needed, and it is
 narrower. With q(s) = (φ(v + s) − φ(v))/s, the sector of Δ(v) = v − sin v is found on a grid: q is a mean of Δ' on the
 way, so that |q''| ≤ 1/3 and between two nodes h apart q leaves their values by at most h²/24; |∂q/∂v| ≤ 1 takes in that
-the point is known up to a tolerance. Sines are summed in integers over 2^128.
+the point is known up to a tolerance. Sines are summed in integers (`sines`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from eqnets.certification.sines import cosine, sine
 from eqnets.system.elementwise import Nonlinearity
 
-_BITS = 128
 _CELLS = 255
 """Odd, so that s = 0 is no node."""
 _PAD = Fraction(1, 2**40)
@@ -84,24 +84,3 @@ def outward(low: Fraction, high: Fraction) -> tuple[float, float]:
     """The nearest float64 at or below the one, at or above the other."""
     a, b = float(low), float(high)
     return (a if a <= low else math.nextafter(a, -math.inf)), (b if b >= high else math.nextafter(b, math.inf))
-
-
-def sine(x: Fraction) -> Fraction:
-    """Sin x for |x| ≤ 10, up to 2^−80."""
-    return _series(x, 1)
-
-
-def cosine(x: Fraction) -> Fraction:
-    """Cos x for |x| ≤ 10, up to 2^−80."""
-    return _series(x, 0)
-
-
-def _series(x: Fraction, power: int) -> Fraction:
-    """Σ (−1)^k x^(2k + power)/(2k + power)!; the terms reach e^10 < 2^15, each truncation is below 1."""
-    scaled = (x.numerator << _BITS) // x.denominator
-    term, total = (scaled if power else 1 << _BITS), 0
-    while abs(term) > 1:
-        total += term
-        term = -((term * scaled * scaled) >> 2 * _BITS) // ((power + 1) * (power + 2))
-        power += 2
-    return Fraction(total, 1 << _BITS)
