@@ -57,11 +57,15 @@ def test_a_complete_trial_is_not_done_again_and_a_failure_says_why(records, tmp_
     failure = sweep.run(bad, data, tmp_path, steps=3, restarts=1)
     assert failure["val_rmse"] is None and "gelu" in failure["why"]
     monkeypatch.setattr(sweep, "identify", lambda *args, **options: pytest.fail("it was done again"))
-    assert sweep.run(good, data, tmp_path, steps=3) == row
+    assert sweep.run(good, data, tmp_path, steps=3, restarts=1) == row
+    with pytest.raises(DataError, match="belongs to another sweep .steps changed"):
+        sweep.run(good, data, tmp_path, steps=4, restarts=1)
+    with pytest.raises(DataError, match="channels, data, lengths changed"):
+        sweep.run(good, eq.read(records[:1], dt=0.1, u=["a"], y=["b"]), tmp_path, steps=3, restarts=1)
     assert [r["trial"] for r in sweep.table([failure, row])] == [good.name, bad.name]
     (tmp_path / good.name / sweep.DONE).write_text("{")
     with pytest.raises(DataError, match="damaged"):
-        sweep.run(good, data, tmp_path)
+        sweep.run(good, data, tmp_path, steps=3, restarts=1)
 
 
 def test_an_interrupted_trial_goes_on_to_the_same_result(records, tmp_path):

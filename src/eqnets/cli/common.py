@@ -45,9 +45,32 @@ Model = Annotated[
 ]
 Gaps = Annotated[str, typer.Option("--gaps", metavar="raise|split", help="At a gap: refuse, or make separate records.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
+Minutes = Annotated[float | None, typer.Option("--minutes", metavar="M", help="Time for each fit; 5 if left out.")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", metavar="N", min=0, help="Updates instead of minutes: repeatable.")
+]
+Tail = Annotated[float, typer.Option("--val", metavar="SHARE", help="Tail of every record, for validation.")]
 Initial = Annotated[
     int, typer.Option("--n-init", metavar="N", min=0, help="First samples: set the initial state, are not scored.")
 ]
+
+
+def length(minutes: float | None, steps: int | None) -> dict[str, Any]:
+    """How long to train, as `identify` takes it.
+
+    Args:
+        minutes: of the command line.
+        steps: of the command line.
+
+    Returns:
+        Both options.
+
+    Raises:
+        InputError: both were given.
+    """
+    if minutes is not None and steps is not None:
+        raise InputError("--minutes and --steps are two ways to say how long; give one.")
+    return {"steps": steps, "minutes": 5.0 if minutes is None else minutes}
 
 
 def names(lists: list[str] | None) -> list[str]:

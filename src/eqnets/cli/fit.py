@@ -13,7 +13,7 @@ from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.files.checkpoint import Checkpoint
 from eqnets.identification.fit import Fit
-from eqnets.identification.guarantee import NOTHING, Promise
+from eqnets.identification.guarantee import NOTHING
 from eqnets.identification.identify import identify
 from eqnets.identification.kinds import settle
 from eqnets.reporting import report
@@ -34,12 +34,8 @@ def fit(
         ),
     ] = None,
     model: common.Model = "ren",
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="M", help="Time to train; 5 if left out.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=0, help="Updates instead of minutes: repeatable.")
-    ] = None,
+    minutes: common.Minutes = None,
+    steps: common.Steps = None,
     units: common.Units = None,
     dt: common.SampleTime = None,
     time: common.TimeColumn = None,
@@ -52,7 +48,7 @@ def fit(
     ] = None,
     workers: Annotated[int, typer.Option("--workers", metavar="K", min=1, help="Processes that share the starts.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
-    val: Annotated[float, typer.Option("--val", metavar="SHARE", help="Tail of every record, for validation.")] = 0.2,
+    val: common.Tail = 0.2,
     u_scale: Annotated[
         str | None, typer.Option("--u-scale", metavar="A,B,…", help="One size per input, for lipschitz:GAMMA.")
     ] = None,
@@ -71,8 +67,7 @@ def fit(
 ) -> None:
     """Fit a model that keeps a guarantee, or a compared one; certify it, and write the folder with its report."""
     folder = common.new_folder(output, force=force, resume=resume)
-    if minutes is not None and steps is not None:
-        raise InputError("--minutes and --steps are two ways to say how long; give one.")
+    length = common.length(minutes, steps)
     claim = settle(model, common.promise(guarantee, u_scale, y_scale), nx, nv, None)
     data = common.read_files(files, u, y, dt, time, gaps, units, difference)
     if claim != "none":
@@ -81,15 +76,14 @@ def fit(
         "model": model,
         "nx": nx,
         "nv": nv,
-        "steps": steps,
-        "minutes": 5.0 if minutes is None else minutes,
+        **length,
         "seed": seed,
         "val": val,
         "restarts": restarts,
         "integrator": "ignore" if ignore_integrator else "refuse",
         "delay": _delay(delay),
     }
-    keeper = Checkpoint(folder, _fingerprint(data, claim) | options, resume)
+    keeper = Checkpoint(folder, data.fingerprint() | {"guarantee": repr(claim)} | options, resume)
     if resume and not _started(folder):
         raise InputError(f"'{folder}' holds no interrupted run; start one without --resume.")
     bar = progress.Bar()
@@ -124,17 +118,6 @@ def _delay(text: str) -> int | list[int] | str:
 def _started(folder: Path) -> bool:
     """Whether an interrupted run left its checkpoint in the folder."""
     return any(folder.glob("checkpoint*.safetensors"))
-
-
-def _fingerprint(data: Data, claim: Promise) -> dict[str, object]:
-    """What must be the same in a resumed run, beside the options."""
-    return {
-        "data": [source.sha256 for source in data.sources],
-        "channels": [list(data.u_names), list(data.y_names)],
-        "lengths": list(data.lengths),
-        "dt": data.dt,
-        "guarantee": repr(claim),
-    }
 
 
 def _say(fitted: Fit, data: Data, val: float) -> None:

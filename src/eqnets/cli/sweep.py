@@ -40,12 +40,8 @@ def sweep(
     activation: Annotated[list[str] | None, typer.Option("--activation", metavar="NAMES", help="Of a REN.")] = None,
     learning_rate: Annotated[list[str] | None, typer.Option("--learning-rate", metavar="LIST", help="Of Adam.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="K", min=1, help="Seeds of each.")] = 1,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="M", help="For each fit; 5 if left out.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=0, help="Updates instead of minutes.")
-    ] = None,
+    minutes: common.Minutes = None,
+    steps: common.Steps = None,
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="K", min=1, help="Fits at a time; one a core if left out.")
     ] = None,
@@ -57,14 +53,13 @@ def sweep(
     time: common.TimeColumn = None,
     gaps: common.Gaps = "raise",
     difference: common.Difference = None,
-    val: Annotated[float, typer.Option("--val", metavar="SHARE", help="Tail of every record, for validation.")] = 0.2,
+    val: common.Tail = 0.2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted or widened sweep.")] = False,
     force: common.Force = False,
 ) -> None:
     """Fit every combination, order them by validation error, and keep every model. Nothing done is done again."""
     folder = common.new_folder(output, force=force, resume=resume)
-    if minutes is not None and steps is not None:
-        raise InputError("--minutes and --steps are two ways to say how long; give one.")
+    options = common.length(minutes, steps) | {"val": val}
     asked: list[tuple[str, Promise | None]] = [(words, common.promise(words)) for words in common.names(guarantee)] or [
         ("contracting", None)
     ]
@@ -73,14 +68,14 @@ def sweep(
         common.names(activation) or [None], _real(learning_rate, "--learning-rate"), seeds,
     )  # fmt: skip
     data = common.read_files(files, u, y, dt, time, gaps, units, difference)
-    length: dict[str, Any] = {"steps": steps} if steps is not None else {"minutes": 5.0 if minutes is None else minutes}
-    left = [trial for trial in wanted if force or trials.read(folder / trial.name) is None]
     if force:
-        for trial in left:
-            (folder / trial.name / trials.DONE).unlink(missing_ok=True)
+        for trial in wanted:
+            trials.forget(folder / trial.name)
+    known = {trial: trials.fingerprint(trial, data, options) for trial in wanted}
+    left = [trial for trial in wanted if trials.read(folder / trial.name, known[trial]) is None]
     typer.echo(f"{len(wanted)} trials, {len(wanted) - len(left)} of them done", err=True)
-    failed = _run(left, data, folder.resolve(), length | {"val": val}, workers, address) if left else []
-    rows = trials.table([row for row in (trials.read(folder / t.name) for t in wanted) if row is not None])
+    failed = _run(left, data, folder.resolve(), options, workers, address) if left else []
+    rows = trials.table([row for t in wanted if (row := trials.read(folder / t.name, known[t])) is not None])
     if rows:
         _write(folder, rows)
     if len(rows) < len(wanted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from eqnets.errors import DataError
 from eqnets.identification.record import Record, Source, positive_dt, same_dt
@@ -83,6 +84,13 @@ class Data:
     def duration(self) -> float:
         """The length of all records together, in seconds."""
         return self.n_samples * self.dt
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells these records from others: digests, channels, lengths and sample time; fits in JSON."""
+        return {
+            "data": [source.sha256 for source in self.sources], "channels": [list(self.u_names), list(self.y_names)],
+            "lengths": list(self.lengths), "dt": self.dt,
+        }  # fmt: skip
 
     def split(self, val: float = 0.2) -> tuple[Data, Data]:
         """A training part and a validation part: the contiguous tail of every record is for validation.

@@ -116,14 +116,13 @@ def run(
     Raises:
         DataError: the records cannot be fitted by any trial, or files of an earlier run are damaged.
     """
-    home = folder / trial.name
-    complete = read(home)
+    home, known = folder / trial.name, fingerprint(trial, data, options)
+    complete = read(home, known)
     if complete is not None:
         return complete
     home.mkdir(parents=True, exist_ok=True)
     wanted = trial.options() | options
-    known = {name: repr(value) for name, value in wanted.items()}
-    keeper = Checkpoint(home, {"data": [s.sha256 for s in data.sources], "dt": data.dt} | known, resume=True)
+    keeper = Checkpoint(home, known, resume=True)
     row: dict[str, Any] = {"trial": trial.name} | {k: v for k, v in trial.options().items() if k != "guarantee"}
     row["guarantee"] = trial.words
     try:
@@ -140,31 +139,54 @@ def run(
             "val_rmse": fit.settings["val_rmse"], "linear_val_rmse": fit.settings["linear_val_rmse"],
             "seconds": round(fit.settings["seconds"], 1), "proved": proved, "why": "",
         }  # fmt: skip
-    write_bytes(home / DONE, (json.dumps(row, indent=2, ensure_ascii=False) + "\n").encode())
+    kept = {"row": row, "fingerprint": known}
+    write_bytes(home / DONE, (json.dumps(kept, indent=2, ensure_ascii=False) + "\n").encode())
     keeper.clear()
     return row
 
 
-def read(home: Path) -> dict[str, Any] | None:
+def fingerprint(trial: Trial, data: Data, options: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same for a trial's files to be taken up: the data and every option; fits in JSON."""
+    return data.fingerprint() | {name: repr(value) for name, value in (trial.options() | options).items()}
+
+
+def forget(home: Path) -> None:
+    """Delete what a trial would go on from, its row and its checkpoints."""
+    (home / DONE).unlink(missing_ok=True)
+    Checkpoint(home, {}).clear()
+
+
+def read(home: Path, known: dict[str, Any]) -> dict[str, Any] | None:
     """The row of a trial that is complete, else None.
 
     Args:
         home: the trial's folder.
+        known: its fingerprint.
 
     Returns:
         The row.
 
     Raises:
-        DataError: its file is damaged.
+        DataError: its file is damaged, or belongs to other data or options.
     """
     path = home / DONE
     if not path.is_file():
         return None
     try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-        return {"trial": row["trial"], "val_rmse": row["val_rmse"]} | row
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        row, found = (
+            {"trial": kept["row"]["trial"], "val_rmse": kept["row"]["val_rmse"]} | kept["row"],
+            kept["fingerprint"],
+        )
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}); delete {home} and repeat the sweep with --resume.") from error
+    changed = sorted(name for name in {*found, *known} if found.get(name) != known.get(name))
+    if changed:
+        raise DataError(
+            f"{path} belongs to another sweep ({', '.join(changed)} changed); resume with the same data and options, "
+            "name another folder, or start again with --force."
+        )
+    return row
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
