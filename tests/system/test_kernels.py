@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -167,6 +169,43 @@ def test_threads_share_the_lanes(kernel):
     finally:
         torch.set_num_threads(before)
     close(found[1], found[0], torch.float64)
+
+
+def test_threads_of_our_own_where_torch_has_none_to_lend(monkeypatch):
+    generator = torch.Generator().manual_seed(4)
+    lfr = system("wide", generator)
+    if "c" not in kernels(lfr):
+        pytest.skip(f"the C kernel is not available here: {build.library(True)[1]}")
+    u, x0 = drawn(lfr, 33, 60, generator)
+    settings = adjoint.Settings(lfr.activation, lfr.dt, 1e-12, 0, "c")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        lent = outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, settings))
+        monkeypatch.setattr(native, "_team", tuple)
+        own = outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, settings))
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(lent, own, strict=True):
+        assert torch.equal(a, b)
+
+
+FORK = """
+import os, torch, eqnets as eq
+torch.set_num_threads(2)
+lfr = eq.ContractingREN(1, 8, 16, 1, generator=torch.Generator().manual_seed(0)).explicit().detach()
+u = torch.randn(64, 200, 1, generator=torch.Generator().manual_seed(0), dtype=lfr.dtype)
+y = eq.simulate(lfr, u)[0]
+child = os.fork()
+if child == 0:
+    os._exit(0 if torch.equal(eq.simulate(lfr, u)[0], y) else 3)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_rolls_out_too():
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -24,7 +24,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("rollout.c")
-_INCLUDED = (Path(__file__).with_name("coupling.h"),)
+_INCLUDED = tuple(Path(__file__).with_name(name) for name in ("coupling.h", "team.h"))
 SWITCH = "EQNETS_NO_COMPILER"
 """An environment variable: set to anything but an empty word, it keeps the C kernel out."""
 

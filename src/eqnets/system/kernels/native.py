@@ -1,14 +1,17 @@
-"""Call the C kernel: the same rows and gradients as the torch loops, from one call per thread.
+"""Call the C kernel: the same rows and gradients as the torch loops.
 
-Lanes of the batch are independent and are shared out to threads; ctypes releases the GIL.
+Lanes of the batch are independent and are shared out to the threads of torch's OpenMP runtime, or to threads of our own
+where torch has none; ctypes releases the GIL.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +29,8 @@ _TOGETHER = {
 }
 _MIXED = 14
 _NONE, _ACYCLIC, _FULL = range(3)  # what D11 is
+_PROCESS = os.getpid()
+_Sizes = ctypes.c_long * 11
 _WORK = 200_000
 """The least multiply-adds times steps for which a thread is started."""
 
@@ -65,9 +70,9 @@ def forward(
     code, slope, kind = _kinds(activation, blocks[4].shape[0], x0.dtype)
     residual, most = u.new_zeros(len(u)), torch.zeros(max(len(u), 1), dtype=torch.int64)
     limit = u.new_full((1,), tolerance)
-    pointers = _pointers(u, x0, y, x_last, Z, code, slope, limit, residual, most)
-    run = _function("forward", u.dtype)
-    _, found = _share(u, blocks, kind, structure, every, lambda part, sizes: run(sizes, pointers, _pointers(*blocks)))
+    parts = _lanes(u, blocks, kind, structure, every)
+    arguments = [_pointers(u, x0, y, x_last, Z, code, slope, limit, residual, most)] * len(parts)
+    found = _share("forward", u.dtype, parts, arguments, blocks)
     return (y, x_last, residual, most.max()) if found else None
 
 
@@ -97,20 +102,13 @@ def backward(
     gu, gx0 = (torch.empty_like(u) if want_u else None), torch.empty_like(gx_last)
     code, slope, kind = _kinds(activation, blocks[4].shape[0], gy.dtype)
     nx, ny = gx_last.shape[1], gy.shape[2]
-    run, row, limit = _function("backward", u.dtype), codes.row(blocks), u.new_full((1,), tolerance)
-    parts = [u.new_zeros(0)] * 64
-
-    def one(part: int, sizes: Any) -> int:
-        parts[part] = u.new_zeros(nx + ny + len(code), row)
-        return run(sizes, _pointers(u, gy, gx_last, Z, code, slope, gu, gx0, parts[part], limit), _pointers(*blocks))
-
-    count, found = _share(u, blocks, kind, structure, every, one)
-    if not found:
+    row, limit = codes.row(blocks), u.new_full((1,), tolerance)
+    parts = _lanes(u, blocks, kind, structure, every)
+    dW = u.new_zeros(len(parts), nx + ny + len(code), row)
+    arguments = [_pointers(u, gy, gx_last, Z, code, slope, gu, gx0, part, limit) for part in dW]
+    if not _share("backward", u.dtype, parts, arguments, blocks):
         return None
-    dW = parts[0]
-    for part in parts[1:count]:
-        dW += part
-    return gu, gx0, dW
+    return gu, gx0, dW[0] if len(parts) == 1 else dW.sum(0)
 
 
 def structure(D11: Tensor) -> tuple[bool, bool] | None:
@@ -168,34 +166,51 @@ def _sizes(
 ) -> Any:
     nx, nv, nu, ny = codes.sizes(blocks)
     coupled = _FULL if not structure[1] else _ACYCLIC if structure[0] else _NONE
-    return (ctypes.c_long * 11)(nx, nv, nu, ny, u.shape[0], u.shape[1], kind, coupled, every, first, last)
+    return _Sizes(nx, nv, nu, ny, u.shape[0], u.shape[1], kind, coupled, every, first, last)
 
 
 def _pointers(*tensors: Tensor | None) -> Any:
     return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
 
 
-def _function(name: str, dtype: torch.dtype) -> Any:
-    library, _ = build.library(dtype == torch.float64)
-    function = getattr(library, name)
-    function.restype = ctypes.c_int
-    return function
+def _team() -> tuple[Any, ...]:
+    """The functions of torch's OpenMP runtime that `share` needs; empty where torch has none."""
+    return () if os.getpid() != _PROCESS else _openmp()  # in a fork the runtime's threads have stayed behind
 
 
-def _share(
-    u: Tensor, blocks: Sequence[Tensor], kind: int, structure: tuple[bool, bool], every: int,
-    one: Callable[[int, Any], int],
-) -> tuple[int, bool]:  # fmt: skip
-    """Give each thread its lanes; returns how many parts there are, and whether each succeeded."""
+@functools.cache
+def _openmp() -> tuple[Any, ...]:
+    try:
+        torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return tuple(
+            ctypes.cast(getattr(torch_cpu, name), ctypes.c_void_p)
+            for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        )
+    except (OSError, AttributeError):
+        return ()
+
+
+def _lanes(
+    u: Tensor, blocks: Sequence[Tensor], kind: int, structure: tuple[bool, bool], every: int
+) -> list[Any]:  # fmt: skip
+    """The sizes of each part of a call: its lanes, and what all parts have alike."""
     lanes, work = u.shape[0], u.shape[1] * sum(block.numel() for block in blocks)
     if not structure[1]:
         work += u.shape[1] * blocks[4].numel() * len(blocks[4]) // 3  # an elimination a step
     count = max(1, min(torch.get_num_threads(), lanes, lanes * work // _WORK, 64))
     edges = [lanes * i // count for i in range(count + 1)]
-    parts = [_sizes(u, blocks, kind, structure, every, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [_sizes(u, blocks, kind, structure, every, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _share(name: str, dtype: torch.dtype, parts: list[Any], arguments: list[Any], blocks: Sequence[Tensor]) -> bool:
+    """Run each part, in a thread of its own; returns whether each succeeded."""
+    library: Any = build.library(dtype == torch.float64)[0]
+    run, p, count = getattr(library, name), _pointers(*blocks), len(parts)
     if count == 1:
-        return 1, bool(one(0, parts[0]))
-    with ThreadPoolExecutor(count - 1) as pool:
-        others = [pool.submit(one, i, parts[i]) for i in range(1, count)]
-        found = [one(0, parts[0]), *(other.result() for other in others)]
-    return count, all(found)
+        return bool(run(parts[0], arguments[0], p))
+    if team := _team():
+        sizes = (_Sizes * count)(*parts)
+        each = (ctypes.c_void_p * count)(*(ctypes.addressof(a) for a in arguments))
+        return bool(library.share(run, ctypes.c_long(count), sizes, each, p, *team))
+    with ThreadPoolExecutor(count) as pool:
+        return all(pool.map(lambda part, a: run(part, a, p), parts, arguments))

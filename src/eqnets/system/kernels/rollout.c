@@ -520,6 +520,8 @@ int structure(const REAL *D11, long q) {
     return other ? FULL : below ? ACYCLIC : NONE;
 }
 
+#include "team.h"
+
 /* ---- one step at a time ------------------------------------------------------------------------------------------ */
 
 typedef struct {
