@@ -26,7 +26,7 @@ Run = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _LANES = 8
 """Lanes per thread that a kernel needs to be busy."""
-_PILOT = 512
+_PILOT = 256
 _TRIES = 4
 
 
@@ -117,7 +117,7 @@ def _chunks(
 def _states(lfr: LFR, run: Run, u: Tensor, x0: Tensor) -> Tensor:
     """Some states along the start of the record, (·, nx): how large states are, for a first choice of the overlap."""
     found = [x0]
-    for piece in u.split(max(1, u.shape[1] // 8), 1):
+    for piece in u.split(max(1, u.shape[1] // 4), 1):
         found.append(run(piece, found[-1])[1])
     return torch.cat(found)
 
@@ -157,17 +157,15 @@ def output_gain(lfr: LFR, witness: Witness) -> float:
     root = torch.linalg.cholesky(P)
     size = float(torch.linalg.matrix_norm(lfr.D21, 2)) ** 2 if lfr.nv else 0.0
     least = float(torch.linalg.eigvalsh(Pi[n:, n:])[0]) if lfr.nv else 1.0
-    best = math.inf
-    for tau in torch.logspace(-3, 4, 8, dtype=torch.float64).tolist():
-        tau *= max(size, torch.finfo(torch.float64).tiny) / least if least > 0 else math.nan
-        factor, failed = torch.linalg.cholesky_ex(tau * Pi[n:, n:] - lfr.D21.mT @ lfr.D21)
-        if int(failed):
-            continue
-        X = torch.linalg.solve_triangular(factor, (lfr.C2.mT @ lfr.D21 - tau * Pi[:n, n:]).mT, upper=False)
-        M = lfr.C2.mT @ lfr.C2 - tau * Pi[:n, :n] + X.mT @ X
-        half = torch.linalg.solve_triangular(root, M, upper=False)
-        scaled = torch.linalg.solve_triangular(root, half.mT, upper=False)
-        best = min(best, float(torch.linalg.eigvalsh((scaled + scaled.mT) / 2)[-1]))
+    scale = max(size, torch.finfo(torch.float64).tiny) / least if least > 0 else math.nan
+    tau = scale * torch.logspace(-3, 4, 8, dtype=torch.float64)[:, None, None]
+    factor, failed = torch.linalg.cholesky_ex(tau * Pi[n:, n:] - lfr.D21.mT @ lfr.D21)
+    tau, factor = tau[failed == 0], factor[failed == 0]
+    X = torch.linalg.solve_triangular(factor, (lfr.C2.mT @ lfr.D21 - tau * Pi[:n, n:]).mT, upper=False)
+    M = lfr.C2.mT @ lfr.C2 - tau * Pi[:n, :n] + X.mT @ X
+    half = torch.linalg.solve_triangular(root, M, upper=False)
+    scaled = torch.linalg.solve_triangular(root, half.mT, upper=False)
+    best = min(torch.linalg.eigvalsh((scaled + scaled.mT) / 2)[:, -1].tolist(), default=math.inf)
     if not math.isfinite(best):
         raise InputError(
             "this witness bounds no output: its multipliers leave the neurons unbounded; use method='auto'."
