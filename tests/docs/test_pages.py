@@ -11,7 +11,7 @@ import typer
 from eqnets.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(path for folder in ("start", "howto") for path in (DOCS / folder).glob("*.md"))
+PAGES = sorted(path for folder in ("start", "howto", "maths") for path in (DOCS / folder).glob("*.md"))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -38,7 +38,9 @@ def test_a_wrong_output_is_seen() -> None:
 
 
 def test_the_starts_and_most_recipes_have_sessions() -> None:
-    assert {"implicit_layer", "certified_model", "solvers", "differentiate"} <= {path.stem for path in WITH_SESSIONS}
+    assert {"implicit_layer", "certified_model", "solvers", "differentiate", "certificates"} <= {
+        path.stem for path in WITH_SESSIONS
+    }
 
 
 def commands() -> list[tuple[str, str]]:

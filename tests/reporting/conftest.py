@@ -23,12 +23,13 @@ NOISE = 0.05
 
 def make(
     nu: int = 1, ny: int = 1, *, length: int = 1200, records: int = 2, dt: float = 0.02, u_names=None, y_names=None,
-    u_units=None, y_units=None, certified: bool = True, seed: int = 0,
+    u_units=None, y_units=None, certified: bool = True, acyclic: bool = True, seed: int = 0,
 ) -> SimpleNamespace:  # fmt: skip
     """A fit with its training data and its test data."""
     ren = ContractingREN(
-        nu, 4, 12, ny, rate=0.985, activation="tanh", generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+        nu, 4, 12, ny, rate=0.985, activation="tanh", acyclic=acyclic, generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )  # fmt: skip
     lfr = ren.explicit().detach().replace(
         dt=dt, u_names=u_names or [f"force{i + 1}" for i in range(nu)],
         y_names=y_names or [f"acceleration{i + 1}" for i in range(ny)], u_units=u_units or ["N"] * nu,

@@ -146,6 +146,8 @@ def test_the_proved_rate_and_the_claim_are_on_the_page(case, page: Page) -> None
     joined = re.sub(r"\s", "", page.text)
     assert "|Δxt|P" in joined  # with real subscripts
     assert re.sub(r"\s", "", "from all initial states and for every input") in joined
+    places = [page.text.index(f" {name} ") for name in ("The model", "The run", "The deployed program")]
+    assert places == sorted(places) and "No equation is solved" in page.text
     rate = float(re.search(r"Rate ᾱ = ([\d.]+) per step", page.text)[1])
     assert case.fit.certificate.rate <= rate < case.fit.certificate.rate + 1e-3
 

@@ -13,6 +13,7 @@ from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.margins import Margins, class_margins
 from eqnets.certification.recovery import Recovery
 from eqnets.certification.robust import certify_loop
+from eqnets.certification.sentences import without_bar, without_solve
 from eqnets.certification.stability import StabilityCertificate
 from eqnets.certification.three_numbers import ThreeNumbers, three_numbers
 from eqnets.certification.tighten import tighten
@@ -49,4 +50,6 @@ __all__ = [
     "three_numbers",
     "tighten",
     "verify",
+    "without_bar",
+    "without_solve",
 ]

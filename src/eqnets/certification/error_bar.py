@@ -14,7 +14,8 @@ from torch import Tensor
 
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.claim import Lipschitz
-from eqnets.certification.labels import up
+from eqnets.certification.labels import Labels, channels_in_words, up
+from eqnets.certification.sentences import fades, of_the_model
 from eqnets.certification.tighten import tighten
 from eqnets.equilibrium.solution import Solution
 from eqnets.errors import InputError
@@ -110,19 +111,30 @@ class ErrorBar:
         """
         if certificate.digest != self.lfr.digest():
             raise InputError("the certificate and the error bar are about different systems; make both of one LFR.")
-        claim, worst = certificate.claim, up(float(epsilon.max()))
+        claim, labels, bar = certificate.claim, Labels.of(self.lfr), self.certificate.claim
+        scale = bar.y_scale if isinstance(bar, Lipschitz) else None
+        unit = "" if not self.reads or scale or not labels.y_units else f" {labels.y_units[0]}"
+        worst = f"{up(float(epsilon.max()))}{unit}"
         error, read = ("‖ỹ − y*‖", " + rounding of ỹ") if self.reads else ("‖V(w̃ − w*)‖", "")
-        deployed = f"the program's output is within ε(u) of the model's, whatever was proved of that: {worst} here."
-        if isinstance(claim, Lipschitz) and self.reads and claim.u_scale is None and claim.y_scale is None:
+        if scale:
+            error = "‖S_y⁻¹(ỹ − y*)‖" if self.reads else "‖S_y⁻¹V(w̃ − w*)‖"
+            named = channels_in_words(labels.outputs(), scale, labels.y_units) if self.reads else str(scale)[1:-1]
+            read += f", with S_y = diag({named}),"
+        each = f"{epsilon.numel()} samples" if labels.nx == 0 else f"{epsilon.numel()} steps from their computed states"
+        begins = "" if labels.nx == 0 else ", from the state that it is in,"
+        deployed = (
+            f"the program's output{begins} is within ε(u) of the model's, whatever was proved of that: {worst} here."
+        )
+        if isinstance(claim, Lipschitz) and self.reads and not (claim.u_scale or claim.y_scale or scale):
             deployed = (
                 f"for two inputs in one state, ‖ỹ(u) − ỹ(u')‖ ≤ {up(claim.gamma)} ‖u − u'‖ + ε(u) + ε(u'), and both ε "
                 f"are at most {worst} for the inputs of this run."
             )
         return (
-            f"The model: {certificate.sentence} {certificate.method}; model sha256 {certificate.digest}.",
-            f"The run: {error} ≤ ε(u) = {up(self.kappa)}·(‖r‖ + rounding){read} for each of {epsilon.numel()} "
-            f"samples, with the measured residual r and a proved gain; the largest ε is {worst}.",
-            f"The deployed program: {deployed}",
+            of_the_model(certificate),
+            f"The run: {error} ≤ ε(u) = {up(self.kappa)}·(‖r‖ + rounding){read} for each of {each}, with the measured "
+            f"residual r and a proved gain; the largest ε is {worst}.",
+            f"The deployed program: {deployed}{fades(certificate)}",
         )
 
 

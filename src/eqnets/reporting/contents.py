@@ -12,6 +12,8 @@ from eqnets.certification import Recovery
 from eqnets.certification.claim import Labels, Lipschitz, up
 from eqnets.identification.guarantee import NOTHING
 from eqnets.reporting.figures import Channels
+from eqnets.reporting.gather import Run
+from eqnets.reporting.three_sentences import three_sentences
 from eqnets.reporting.words import (
     channel,
     channels,
@@ -192,8 +194,17 @@ def _record_rows(of: Channels, model: Any, linear: Any) -> list[dict]:
     return rows
 
 
-def certificate_facts(fit: Any, proved: float | None) -> dict:
-    """The certificate section: facts, notes and the gains of the channel pairs."""
+def certificate_facts(fit: Any, proved: float | None, run: Run | None = None) -> dict:
+    """The certificate section: the three sentences, facts, notes and the gains of the channel pairs.
+
+    Args:
+        fit: the fit.
+        proved: the proved rate ᾱ, or None.
+        run: the run that the second sentence speaks of; None where there are no data.
+
+    Returns:
+        What the template lays out.
+    """
     certificate = fit.certificate
     if certificate is None:
         return {
@@ -201,7 +212,7 @@ def certificate_facts(fit: Any, proved: float | None) -> dict:
             "notes": [f"{NOTHING} To have a certificate, fit again with a guarantee."],
         }  # fmt: skip
     lfr, claim = fit.lfr, certificate.claim
-    facts = [("Claim", clean(certificate.sentence)), ("Method", clean(certificate.method))]
+    facts = three_sentences(fit, run)
     margin = certificate.margin
     facts.append(("Margin of the inequality", number(margin) if isinstance(margin, int | float) else clean(margin)))
     if proved is not None and 0 < proved < 1 and lfr.nx:
@@ -210,7 +221,6 @@ def certificate_facts(fit: Any, proved: float | None) -> dict:
         facts.append(("Memory", _memory(fit)))
     scope = "the deployed model in physical units; "
     facts.append(("It speaks of", scope + "the estimate of the initial state from measured outputs is not covered"))
-    facts.append(("Digest of the model", clean(certificate.digest)))
     gains = None
     if isinstance(claim, Lipschitz):
         labels = Labels.of(lfr)

@@ -105,7 +105,7 @@ def _page(
         title=contents.title(of), lead=contents.lead(fit), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=_version(), error_card=contents.error_card(of, own, rival, len(tested)),
         certificate_card=contents.certificate_card(fit), memory_card=contents.memory_card(fit, proved),
-        scores=scores, body=body, certificate=contents.certificate_facts(fit, proved) | {"figures": starts},
+        scores=scores, body=body, certificate=contents.certificate_facts(fit, proved, first) | {"figures": starts},
         sections=[
             {"id": "scores", "name": "Scores", "short": ""}, *body,
             {"id": "certificate", "name": "Certificate", "short": ""},
