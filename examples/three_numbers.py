@@ -66,7 +66,8 @@ def row(lfr: eq.LFR, claim: eq.Lipschitz, horizon: int = 40, **more: Any) -> dic
 
 # %% [markdown]
 # ## The lecture's network
-# Where some multipliers exist, the equilibrium is unique and has a gain; with normal weights they do not exist.
+# Where multipliers are found, the equilibrium is unique and has a gain; with normal weights none are, and no gain is
+# claimed.
 
 
 # %%
