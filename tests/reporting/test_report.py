@@ -262,8 +262,16 @@ def _decoded(values) -> np.ndarray:
 
 def test_it_warns_where_the_test_leaves_the_training_range_and_shows_the_order_curve(case, tmp_path: Path) -> None:
     curve = [{"nx": 4, "val_rmse": 0.5}, {"nx": 6, "val_rmse": 0.25}]
+    neurons = [{"nv": 5, "val_rmse": 0.4}, {"nv": 12, "val_rmse": 0.125}]
     info = case.fit.data_info | {"u_ranges": [[-0.5, 0.5]], "y_ranges": [[-1e9, 1e9]]}
-    fit = replace(case.fit, data_info=info, settings=case.fit.settings | {"order_curve": curve})
-    text = Page(report(fit, tmp_path / "r.html", test=case.test).read_text(encoding="utf-8")).text
+    fit = replace(
+        case.fit, data_info=info, settings=case.fit.settings | {"order_curve": curve, "neuron_curve": neurons}
+    )
+    page = Page(report(fit, tmp_path / "r.html", test=case.test).read_text(encoding="utf-8"))
+    text = page.text
     assert "leaves the range of the training data, -0.5 to 0.5" in text and "the model extrapolates there" in text
-    assert "6 states 0.25" in text
+    assert "6 states 0.25" in text and "12 neurons 0.125" in text
+    for key, sizes in (("sizes-0", [4, 6]), ("sizes-1", [5, 12])):
+        trials = page.figures[key]["data"][0]
+        np.testing.assert_array_equal(_decoded(trials["x"]), sizes)
+        assert sizes[int(np.argmax(trials["marker"]["size"]))] in (case.fit.settings["nx"], case.fit.settings["nv"])

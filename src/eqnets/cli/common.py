@@ -43,6 +43,9 @@ Model = Annotated[
     str,
     typer.Option("--model", metavar="NAME", help=f"{', '.join(KINDS)}; those after linear promise nothing."),
 ]
+Neurons = Annotated[
+    str | None, typer.Option("--nv", metavar="N|auto", help="Number of neurons; the usual one if left out; auto tries.")
+]
 Gaps = Annotated[str, typer.Option("--gaps", metavar="raise|split", help="At a gap: refuse, or make separate records.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", metavar="M", help="Time for each fit; 5 if left out.")]
@@ -71,6 +74,25 @@ def length(minutes: float | None, steps: int | None) -> dict[str, Any]:
     if minutes is not None and steps is not None:
         raise InputError("--minutes and --steps are two ways to say how long; give one.")
     return {"steps": steps, "minutes": 5.0 if minutes is None else minutes}
+
+
+def neurons(words: str | None) -> int | str | None:
+    """The number of neurons as `identify` takes it.
+
+    Args:
+        words: of the command line.
+
+    Returns:
+        A number, "auto", or None.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if words is None or words == "auto":
+        return words
+    if not words.isdecimal():
+        raise InputError(f"--nv takes a whole number of at least 0, or auto; got '{words}'.")
+    return int(words)
 
 
 def names(lists: list[str] | None) -> list[str]:

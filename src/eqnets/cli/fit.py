@@ -42,7 +42,7 @@ def fit(
     gaps: common.Gaps = "raise",
     difference: common.Difference = None,
     nx: Annotated[int | None, typer.Option("--nx", min=1, help="Number of states; chosen if left out.")] = None,
-    nv: Annotated[int | None, typer.Option("--nv", min=0, help="Number of neurons; chosen if left out.")] = None,
+    nv: common.Neurons = None,
     restarts: Annotated[
         int | None, typer.Option("--restarts", metavar="K", min=1, help="Random starts; chosen if left out.")
     ] = None,
@@ -68,14 +68,15 @@ def fit(
     """Fit a model that keeps a guarantee, or a compared one; certify it, and write the folder with its report."""
     folder = common.new_folder(output, force=force, resume=resume)
     length = common.length(minutes, steps)
-    claim = settle(model, common.promise(guarantee, u_scale, y_scale), nx, nv, None)
+    neurons = common.neurons(nv)
+    claim = settle(model, common.promise(guarantee, u_scale, y_scale), nx, neurons, None)
     data = common.read_files(files, u, y, dt, time, gaps, units, difference)
     if claim != "none":
         claim.for_system(Labels(1, data.nu, data.ny, data.dt, data.u_names, data.y_names, data.u_units, data.y_units))
     options = {
         "model": model,
         "nx": nx,
-        "nv": nv,
+        "nv": neurons,
         **length,
         "seed": seed,
         "val": val,
@@ -124,6 +125,10 @@ def _say(fitted: Fit, data: Data, val: float) -> None:
     for note in fitted.notes:
         if note != NOTHING:
             typer.echo(f"note: {note}")
+    for entry, what, short in (("order_curve", "states", "nx"), ("neuron_curve", "neurons", "nv")):
+        if curve := fitted.settings.get(entry):
+            rows = ", ".join(f"{row[short]}: {row['val_rmse']:.4f}" for row in curve)
+            typer.echo(f"{fitted.settings[short]} {what}, by the validation errors of short trials ({rows})")
     typer.echo(f"\n{common.evidence(fitted)}\n")
     tails = data.split(val)[1]
     n_init = min(50, min(tails.lengths) // 4)

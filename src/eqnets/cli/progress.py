@@ -26,14 +26,13 @@ class Bar:
         Args:
             event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse.
         """
-        training = event["phase"] in ("train", "validate")
-        phase = "training" if training else event["phase"]
+        phase = "training" if event["phase"] in ("train", "validate") else event["phase"]
         if phase != self.phase:
             self.close()
             self.phase, self.due = phase, time.monotonic()
             sys.stderr.write(f"{phase} …\n")
-        if training:
-            self.val = event.get("val_rmse") if event.get("val_rmse") is not None else self.val
+        if event.get("steps") is not None:  # a training: the search, one of its trials, or the refit
+            self.val = event["val_rmse"] if math.isfinite(event.get("val_rmse") or math.nan) else None
             self._show(event)
 
     def _show(self, event: dict[str, Any]) -> None:
@@ -45,7 +44,7 @@ class Bar:
         if self.val is not None:
             words.append(f"validation {self.val:.4f}")
         if self.plain:
-            if time.monotonic() >= self.due:
+            if time.monotonic() >= self.due and event.get("eta_seconds") is not None:  # at once, when it can be told
                 self.due = time.monotonic() + 10
                 total = f" of {event['steps']}" if event.get("steps") else ""
                 sys.stderr.write(f"  step {event['step']}{total}, {', '.join(words)}\n")

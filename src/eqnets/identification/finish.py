@@ -184,7 +184,7 @@ class _Finish:
         tell(
             self.progress, phase="validate", step=self.training.steps + self.block * ITERATIONS, val_rmse=error,
             steps=self.training.steps + whole * ITERATIONS, seconds=self.seconds,
-            eta_seconds=done / max(self.block, 1) * (whole - self.block),
+            eta_seconds=done / self.block * (whole - self.block) if self.block else None,
             train_loss=self.descent.value if self.block else None,
         )  # fmt: skip
 

@@ -64,14 +64,16 @@ KINDS = {
 """By the name that `identify` and `eqnets fit --model` take."""
 
 
-def settle(model: str, guarantee: Promise | None, nx: int | None, nv: int | None, activation: str | None) -> Promise:
+def settle(
+    model: str, guarantee: Promise | None, nx: int | None, nv: int | str | None, activation: str | None
+) -> Promise:
     """What the model is to promise; a combination that cannot be is refused before any time is spent.
 
     Args:
         model: a key of `KINDS`.
         guarantee: what was asked for; None is the strongest default: contraction where it can be had, else "none".
         nx: the number of states that was asked for.
-        nv: the number of neurons that was asked for.
+        nv: the number of neurons that was asked for, or "auto".
         activation: the activation that was asked for.
 
     Returns:

@@ -187,10 +187,10 @@ class _Run:
         self.x0.data.copy_(snapshot["training.x0"])
 
     def _report(self, phase: str, loss: float | None) -> None:
-        whole = self._last() * self.seconds / max(self.step, 1)
+        left = (self._last() - self.step) * self.seconds / self.step if self.step else None
         tell(
-            self.progress, phase=phase, step=self.step, steps=self.schedule.steps, seconds=self.seconds,
-            eta_seconds=max(0.0, whole - self.seconds), train_loss=loss,
+            self.progress, phase=phase, step=self.step, steps=self._last(), seconds=self.seconds,
+            eta_seconds=left, train_loss=loss,
             val_rmse=self.history[-1]["val_rmse"] if self.history else math.nan,
         )  # fmt: skip
 

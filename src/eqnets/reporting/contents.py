@@ -255,7 +255,8 @@ def reproduce(fit: Any, test: Any) -> dict:
     settings = dict(fit.settings or {})
     info = dict(fit.data_info or {})
     command = settings.pop("command", None)
-    settings.pop("order_curve", None)  # stands with the training
+    for curve in ("order_curve", "neuron_curve"):
+        settings.pop(curve, None)  # stands with the training
     rows = [_source(source, "training") for source in info.get("sources", ()) or ()]
     rows += [_source(source, "test") for source in (test.sources if test is not None else ())]
     digests = [("Model (every block, activation, sample time)", fit.system.digest())]

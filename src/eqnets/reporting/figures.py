@@ -203,6 +203,34 @@ def training(
     return figure
 
 
+def sizes(numbers: list[int], errors: list[float], chosen: int, what: str, baseline: float | None = None) -> go.Figure:
+    """The validation error of short trials over the size of the model.
+
+    Args:
+        numbers: the sizes, rising.
+        errors: the normalised validation RMSE of each.
+        chosen: the size that was taken.
+        what: "states" or "neurons".
+        baseline: the linear model's validation RMSE.
+
+    Returns:
+        The figure.
+    """
+    figure = style.stack(["normalised validation RMSE of a short trial"], [230], what)
+    figure.add_scatter(
+        x=numbers, y=errors, mode="lines+markers", name="trial", line=style.line(style.MODEL), hovertemplate="%{y:.4g}",
+        marker={"size": [13 if n == chosen else 7 for n in numbers]},
+    )  # fmt: skip
+    if baseline is not None:
+        figure.add_scatter(
+            x=[numbers[0], numbers[-1]], y=[baseline, baseline], mode="lines", name="linear model",
+            line=style.line(style.LINEAR, dash="dot"),
+        )  # fmt: skip
+    figure.update_xaxes(tickvals=numbers)
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
 def _title(name: str, unit: str | None) -> str:
     return f"<b>{plain(name)}</b>{_unit(unit)}"
 

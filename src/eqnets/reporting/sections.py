@@ -17,6 +17,7 @@ from eqnets.reporting.gather import Run
 from eqnets.reporting.words import clean, number, quantity, rate
 from eqnets.system.simulate import linearise
 
+_CURVES = {("nx", "states"): "order_curve", ("nv", "neurons"): "neuron_curve"}
 _GROUPS = {"test": "Test records", "training": "Training records"}
 
 
@@ -211,11 +212,23 @@ def training(album: Album, fit: Any) -> dict:
     place = album.add("training", [("", "", figure)], "", alt, caption)
     table = _starts_table(settings.get("restarts"), settings.get("val_rmse"))
     notes = [clean(note) for note in fit.notes]
-    curve = settings.get("order_curve")
-    if curve:
-        rows = "; ".join(f"{row['nx']} states {number(row['val_rmse'])}" for row in curve)
-        notes.append(f"Short trials chose the number of states, by their validation errors: {rows}.")
-    return section("training", "Training", [place], notes, table=table)
+    places = [place]
+    curves = {what: settings.get(entry) for what, entry in _CURVES.items()}
+    for what, curve in curves.items():
+        if curve:
+            rows = "; ".join(f"{row[what[0]]} {what[1]} {number(row['val_rmse'])}" for row in curve)
+            notes.append(f"Short trials chose the number of {what[1]}, by their validation errors: {rows}.")
+    choices = [
+        ("", f"number of {name}", figures.sizes(
+            [row[key] for row in curve], [row["val_rmse"] for row in curve], settings[key], name,
+            settings.get("linear_val_rmse"),
+        )) for (key, name), curve in curves.items() if curve
+    ]  # fmt: skip
+    if choices:
+        caption = "Every trial began at the linear model and had a tenth of the updates; the large marker was taken. "
+        caption += "Longer training may tell sizes apart that short trials do not."
+        places.append(album.add("sizes", choices, "Trials of the", "Validation error over the size", caption))
+    return section("training", "Training", places, notes, table=table)
 
 
 def _starts_table(tried: Any, chosen: float | None) -> dict | None:
