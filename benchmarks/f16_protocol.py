@@ -27,6 +27,9 @@ from torch import Tensor, nn
 import eqnets as eq
 from eqnets.system.lti import hinf_norm
 
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from checkpoint import keep, take_up  # noqa: E402
+
 DT, NU, NY = 1 / 400, 2, 3
 SEGMENT, WASHOUT, EPOCHS = 1024, 100, 70
 
@@ -189,13 +192,9 @@ def train(row: Row, data: Signals, folder: Path, epochs: int = EPOCHS, small: bo
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, max(1, round(epochs * 20 / EPOCHS)), gamma=0.15)
     state: dict[str, Any] = {"seconds": 0.0, "cpu": 0.0, "loss": []}
-    checkpoint = folder / f"{row.name}.checkpoint.pt"
+    checkpoint = folder / f"{row.name}.checkpoint.safetensors"
     if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        state = saved["state"]
+        state = take_up(checkpoint, model, optimiser, schedule)
     while len(state["loss"]) < epochs:
         began, cpu = time.perf_counter(), time.process_time()
         state["loss"].append(_epoch(model, optimiser, data))
@@ -205,8 +204,7 @@ def train(row: Row, data: Signals, folder: Path, epochs: int = EPOCHS, small: bo
         sys.stderr.write(
             f"{row.name} epoch {len(state['loss'])}: loss {state['loss'][-1]:.4f}, {state['cpu']:.0f} s CPU\n"
         )
-        everything = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "state": state}
-        torch.save({**everything, "schedule": schedule.state_dict()}, checkpoint)
+        keep(checkpoint, model, optimiser, schedule, state)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
     told.write_text(json.dumps(state), encoding="utf-8")
     checkpoint.unlink(missing_ok=True)
