@@ -10,16 +10,21 @@ import copy
 import json
 import random
 import struct
+import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 
+import eqnets_verify
 from eqnets.certification import Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed, certify
+from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.system.lfr import LFR
 from eqnets.system.witness import Witness
 from eqnets_verify import Block
@@ -83,22 +88,52 @@ def mutants(originals: list[Case], count: int, seed: int, *, rehash: bool = True
         yield ", ".join(said), (document, blocks, labels)
 
 
+def forged(originals: list[Case], count: int, seed: int) -> Iterator[tuple[str, Case]]:
+    """Mutants of which every other one has its proofs made anew, where its matrices are positive definite.
+
+    A changed number mostly fails because the stored factor no longer fits, which says little of the formulas: these are
+    the mutants of a forger who has a prover.
+    """
+    rng = random.Random(seed)
+    for said, changed in mutants(originals, count, seed):
+        yield said + ", proved anew" * (rng.random() < 0.5 and prove_anew(*changed)), changed
+
+
+def prove_anew(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, Any]) -> bool:
+    """Factors of exactly those matrices that the checker asks for, which it is made to tell; whether there are any."""
+    names, asked = list(document["proof"]), {}
+
+    def told(M: Any, bits: int, **_: Any) -> bool:
+        asked[names[bits]] = M
+        return True
+
+    blank = {name: {"scale": [], "shift": 1.0, "bits": i, "L": []} for i, name in enumerate(names)}
+    with mock.patch.object(sys.modules["eqnets_verify.check"], "is_positive", told):
+        try:
+            eqnets_verify.check(document | {"proof": blank}, blocks, labels)
+        except eqnets_verify.Rejected:
+            return False
+    proofs = {name: prove_exactly(Exact(np.array(M.rows, dtype=object), M.k)) for name, M in asked.items()}
+    if not all(proof.holds and proof.factor for proof in proofs.values()):
+        return False
+    document["proof"] |= {name: asdict(proof.factor) for name, proof in proofs.items() if proof.factor}
+    return True
+
+
 def is_true(document: dict[str, Any], blocks: dict[str, Block]) -> bool:
     """Whether (★) holds for the numbers of a certificate, in rational numbers: the oracle."""
-    b = {name: _exact(block.values).reshape(block.shape) for name, block in blocks.items()}
+    b = {name: exact_array(block.values).reshape(block.shape) for name, block in blocks.items()}
     nx, nv, nu, ny = len(b["A"]), len(b["D11"]), b["D22"].shape[1], len(b["D22"])
     names = document["activation"].split(",") if "," in document["activation"] else [document["activation"]] * nv
     alpha, beta = zip(*((0.25, 1.0) if n.startswith("leaky") else LEMMAS[n] for n in names), strict=True)
-    lam, claim, dt = _exact(document["Lambda"]), document["claim"], document["dt"]
-    P = np.array([[Fraction(0)] * nx] * nx).reshape(nx, nx)
-    for i, row in enumerate(document["P"]):
-        P[i, : i + 1] = P[: i + 1, i] = _exact(row)
+    lam, claim, dt = exact_array(document["Lambda"]), document["claim"], document["dt"]
+    P = symmetric_of(document["P"])
     if not all(x > 0 for x in lam) or (dt is not None and not dt > 0):
         return False
-    I = _exact(np.eye(nv).ravel().tolist()).reshape(nv, nv)
+    I = exact_array(np.eye(nv).ravel().tolist()).reshape(nv, nv)
     W = b["D11"]
     if claim["kind"] == "monotone":
-        return min(alpha) >= 0 and max(beta) <= 1 and _definite(2 * I - W - W.T - 2 * Fraction(claim["m"]) * I)
+        return min(alpha) >= 0 and max(beta) <= 1 and is_definite(2 * I - W - W.T - 2 * Fraction(claim["m"]) * I)
 
     def slopes(v: np.ndarray, w: np.ndarray) -> np.ndarray:
         total = _zero(v.shape[1])
@@ -108,11 +143,11 @@ def is_true(document: dict[str, Any], blocks: dict[str, Block]) -> bool:
         return total
 
     if claim["kind"] == "wellposed":
-        return not np.any(np.triu(W)) or _definite(slopes(W, I))
-    if not _definite(P):
+        return not np.any(np.triu(W)) or is_definite(slopes(W, I))
+    if not is_definite(P):
         return False
     n = nx + nv + nu
-    select = _exact(np.eye(n).ravel().tolist()).reshape(n, n)
+    select = exact_array(np.eye(n).ravel().tolist()).reshape(n, n)
     x, w, u = select[:nx], select[nx : nx + nv], select[nx + nv :]
     after, v, y = (
         np.hstack([b[k] for k in names]) for names in (("A", "B1", "B2"), ("C1", "D11", "D12"), ("C2", "D21", "D22"))
@@ -124,11 +159,11 @@ def is_true(document: dict[str, Any], blocks: dict[str, Block]) -> bool:
             return M + rate**2 * (x.T @ P @ x) - after.T @ P @ after
         return M - x.T @ P @ after - after.T @ P @ x - 2 * rate * (x.T @ P @ x)
 
-    if document["rate"] is not None and not _definite(storage(Fraction(document["rate"]))[: nx + nv, : nx + nv]):
+    if document["rate"] is not None and not is_definite(storage(Fraction(document["rate"]))[: nx + nv, : nx + nv]):
         return False
     if claim["kind"] == "contracting":
         fits = 0 < claim["rate"] <= 1 if dt is not None else claim["rate"] >= 0
-        return fits and _definite(storage(Fraction(claim["rate"]))[: nx + nv, : nx + nv])
+        return fits and is_definite(storage(Fraction(claim["rate"]))[: nx + nv, : nx + nv])
     if claim["kind"] == "lipschitz":
         s_u, s_y = ([Fraction(s) for s in claim[f"{end}_scale"] or [1.0] * k] for end, k in (("u", nu), ("y", ny)))
         if len(s_u) != nu or len(s_y) != ny or min(*s_u, *s_y) <= 0 or not claim["gamma"] > 0:
@@ -139,18 +174,27 @@ def is_true(document: dict[str, Any], blocks: dict[str, Block]) -> bool:
             np.diag([(Fraction(claim["gamma"]) / s) ** 2 for s in s_u]),
         )
     elif claim["kind"] == "passive":
-        eye = _exact(np.eye(nu).ravel().tolist()).reshape(nu, nu)
+        eye = exact_array(np.eye(nu).ravel().tolist()).reshape(nu, nu)
         Q, S, R = -2 * Fraction(claim["output_strict"]) * eye, eye, -2 * Fraction(claim["input_strict"]) * eye
     else:
-        Q, S, R = (np.array([_exact(row) for row in claim[name]]) for name in "QSR")
+        Q, S, R = (np.array([exact_array(row) for row in claim[name]]) for name in "QSR")
         Q, R = (Q + Q.T) / 2, (R + R.T) / 2
-        if not _definite(slopes(W, I)):
+        if not is_definite(slopes(W, I)):
             return False
     cross = u.T @ S @ y
-    return _definite(storage(Fraction(int(dt is not None))) + y.T @ Q @ y + cross + cross.T + u.T @ R @ u)
+    return is_definite(storage(Fraction(int(dt is not None))) + y.T @ Q @ y + cross + cross.T + u.T @ R @ u)
 
 
-def _definite(M: np.ndarray) -> bool:
+def symmetric_of(triangle: list[list[float]]) -> np.ndarray:
+    """The symmetric matrix of fractions whose lower triangle a certificate holds."""
+    P = np.full((len(triangle),) * 2, Fraction(0), dtype=object)
+    for i, row in enumerate(triangle):
+        P[i, : i + 1] = P[: i + 1, i] = exact_array(row)
+    return P
+
+
+def is_definite(M: np.ndarray) -> bool:
+    """Whether a symmetric matrix of fractions is positive definite, by LDLᵀ."""
     M = M.copy()
     for k in range(len(M)):
         if M[k, k] <= 0:
@@ -159,14 +203,15 @@ def _definite(M: np.ndarray) -> bool:
     return True
 
 
-def _exact(values: list[float]) -> np.ndarray:
+def exact_array(values: list[float]) -> np.ndarray:
+    """Floats as fractions."""
     array = np.empty(len(values), dtype=object)
     array[:] = [Fraction(x) for x in values]
     return array
 
 
 def _zero(n: int) -> np.ndarray:
-    return _exact([0.0] * (n * n)).reshape(n, n)
+    return exact_array([0.0] * (n * n)).reshape(n, n)
 
 
 def _number(rng: random.Random, x: float) -> float:
@@ -238,7 +283,10 @@ def _claim(rng: random.Random, document: dict[str, Any], blocks: dict[str, Block
     key = rng.choice([*document["claim"], "rate"])
     holder = document if key == "rate" and "rate" not in document["claim"] else document["claim"]
     value = holder[key]
-    if isinstance(value, list):
+    if key == "bound" and value:  # of a neuron's argument; there may be none
+        i = rng.randrange(len(value))
+        value[i] = rng.choice((None, rng.uniform(0.0, 4.0), _number(rng, value[i] or 1.0)))
+    elif isinstance(value, list):
         _in_list(rng, value)
     elif isinstance(value, float):
         holder[key] = _number(rng, value)

@@ -66,9 +66,10 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
     matrices = {name: block.rows() for name, block in blocks.items() if len(block.shape) == 2}
     system, least = System(matrices, size, slopes, dt, d["P"], d["Lambda"]), float(dt is not None)
     needed = {} if neurons_only else {"P": dyadic(d["P"])}
-    if rate is not None and not neurons_only:
-        stated = claim.get("rate", least)
-        demand(0 <= rate <= stated if dt else rate >= stated, f"the rate {rate!r} besides it does not imply the claim")
+    if rate is not None:
+        stated, alone = claim.get("rate", least), neurons_only or claim["kind"] == "around"  # there P need not be ≻ 0
+        implied = not alone and (0 <= rate <= stated if dt else rate >= stated)
+        demand(implied, f"the rate {rate!r} besides it does not imply the claim, or nothing about pairs is claimed")
         needed["rate"] = inequality(system, rate, "xw")
     match claim["kind"]:
         case "wellposed":

@@ -17,13 +17,12 @@ def sentence(claim: dict[str, Any], rate: float | None, size: dict[str, int], dt
         case {"kind": "dissipative", "Q": Q, "S": S, "R": R}:
             words = f"{two}Σ (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ 0 with Q = {Q}, S = {S}, R = {R}."
         case {"kind": "around", "equilibrium": x, "input": u, "tolerance": off, "bound": bound, "eta": eta}:
-            inside = [f"|v_{i + 1} − v*_{i + 1}| < {down(z)}" for i, z in enumerate(bound) if z is not None]
+            # the set that nothing leaves is named to the bit; a tolerance may be rounded downwards
+            inside = [f"|v_{i + 1} − v*_{i + 1}| < {z!r}" for i, z in enumerate(bound) if z is not None]
             start = f" from {{{', '.join(['V < 1', *inside])}}} stays there and" if inside else ""
-            words = (
-                f"If x* is an equilibrium under a constant input, and its v* lies within {up(off)} of v at x = {x}, "
-            )
-            words += f"u = {u}, then every trajectory under that input{start} goes to x* exponentially. V = ξᵀPξ + "
-            words += f"2 ηᵀ∫(φ − w*), ξ = x − x*, η = {eta}. This says nothing of pairs of trajectories."
+            words = f"If x* is an equilibrium under a constant input, and its v* lies within {down(off)} of v at "
+            words += f"x = {x}, u = {u}, then every trajectory under that input{start} goes to x* exponentially. "
+            words += f"V = ξᵀPξ + 2 ηᵀ∫(φ − w*), ξ = x − x*, η = {eta}. This says nothing of pairs of trajectories."
         case {"kind": "contracting"}:
             words, rate = "", claim["rate"] if rate is None else rate
         case _:

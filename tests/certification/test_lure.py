@@ -66,6 +66,13 @@ def test_lure_postnikov_proves_what_popov_proves_and_the_circle_does_not() -> No
     assert abs(found.numbers.eta[0]) > 0
 
 
+def test_lure_postnikov_proves_no_less_than_the_circle() -> None:
+    A, b, c, dt = PLANTS["oscillator"]
+    lfr = loop(A, b, c, 0.9 * circle_limit(A, b, c, dt), dt)
+    for multiplier in ("circle", "lure"):
+        assert eq.certify(eq.AbsoluteStability(multiplier=multiplier), lfr).margin > 0
+
+
 def test_it_is_refused_beyond_the_gain_that_makes_the_linear_loop_unstable() -> None:
     A, b, c, dt = PLANTS["slow and fast"]
     G0 = float(np.array(c) @ np.linalg.solve(-np.array(A), b))

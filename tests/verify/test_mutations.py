@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 
 import pytest
-from benchmarks.certificate_mutations import cases, is_true, mutants
+from certificate_mutations import cases, is_true, mutants
 
 from eqnets_verify import Rejected, check
 

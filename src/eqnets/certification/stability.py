@@ -20,7 +20,7 @@ from eqnets.certification.document import Around
 from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import prove_exactly
 from eqnets.certification.inequality import Rows
-from eqnets.certification.labels import down, up
+from eqnets.certification.labels import down
 from eqnets.certification.lure import Bounds, Numbers, block_diagonal, decrease, levels, within
 from eqnets.certification.proof import Factor
 from eqnets.certification.refuse import slopes_hold
@@ -109,12 +109,12 @@ class StabilityCertificate:
             where = (
                 f"the equilibrium near x = {_row(self.point.x)} under a constant input near u = {_row(self.point.u)} "
                 f"(found by Newton's method: what is proved holds for any that feeds its neurons, up to "
-                f"{up(self.point.tolerance)}, the v* of these x, u)"
+                f"{down(self.point.tolerance)}, the v* of these x, u)"
             )
         if isinstance(self.claim, AbsoluteStability):
             words = f"Every trajectory of this model goes to {where} exponentially, from every initial state."
         else:
-            bounds = ", ".join("none" if bound is None else down(bound) for bound in self.bounds)
+            bounds = ", ".join("none" if bound is None else repr(bound) for bound in self.bounds)
             words = (
                 f"Every trajectory of this model that starts in the region V < 1, |v − v*| < ({bounds}), around "
                 f"{where} stays there and goes to it exponentially."
@@ -181,7 +181,7 @@ def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
         program = Program.of(within(rows, sectors), sectors, bounds, signed=multiplier == "lure")
         starts = [] if program is None else [program.feasible()]
         if program is not None and program.signed and (lower := attempt(bounds, steps, "circle")) is not None:
-            starts.append(program.lifted(lower[2][-2]))  # never less than the circle criterion
+            starts.append(program.lifted(lower[2][len(lower[2]) // 2]))  # never less than the circle criterion
         inner = [start for start in starts if start is not None]
         if program is None or not inner:
             return None
