@@ -20,7 +20,7 @@ def check(
     gaps: common.Gaps = "raise",
     difference: common.Difference = None,
 ) -> None:
-    """Say what measured data can support: ranges, saturation, excited band, delays, noise, drift, the linear share."""
+    """Say what measured data can support. Ranges, saturation, excited band, delays, noise, drift, the linear share."""
     data = common.read_files(files, u, y, dt, time, gaps, units, difference)
     Normaliser.learn(data)  # a constant channel cannot be used
     found = describe(data)

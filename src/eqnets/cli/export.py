@@ -36,7 +36,7 @@ def export(
     ] = False,
     force: common.Force = False,
 ) -> None:
-    """Export a stored model with its claim, and say how equal the export is to the model."""
+    """Export a stored model with its claim, compared with the model. Says how equal the two are."""
     if to not in _TARGETS:
         raise InputError(f"there is no export to '{to}'; choose one of {', '.join(_TARGETS)}.")
     options: dict[str, Any] = {}

@@ -16,7 +16,7 @@ def verify(
     certificate: Annotated[Path, typer.Argument(metavar="CERT", help="The certificate file.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The model folder.")],
 ) -> None:
-    """Check a certificate against a model; exit code 1 when it does not hold."""
+    """Check a certificate against a model. Exit code 1 when it does not hold."""
     fit = read_model(folder)
     if not certificate.is_file():
         if fit.guarantee == "none":
