@@ -34,6 +34,19 @@ adjoint = -torch.linalg.solve(J_g.T, z_star[0])  # u with uᵀ = −zᵀ J_g⁻�
 (by_formula,) = torch.autograd.grad(cell(z_star, cell.x)[0] @ adjoint, weight)
 
 # %%
+# .. admonition:: Where the slide errs
+#
+#    It evaluates the inverse Jacobian "at x", of :math:`x^\star_{1:T}`. The derivative is by *z* and taken at the
+#    equilibrium :math:`z^\star`; *x* has three entries here, *z* has ten.
+#
+# The effect of another point: with the Jacobian of the first layer's input, :math:`z = 0`, the gradient is another one.
+
+J_0 = torch.autograd.functional.jacobian(lambda z: (cell(z, cell.x) - z)[0], torch.zeros_like(z_star))[:, 0]
+(elsewhere,) = torch.autograd.grad(cell(z_star, cell.x)[0] @ -torch.linalg.solve(J_0.T, z_star[0]), weight)
+difference = float((elsewhere - by_formula).norm() / by_formula.norm())
+print(f"Jacobian at 0 instead of z*: relative difference {difference:.2f}")
+
+# %%
 # The same from every solver
 # --------------------------
 

@@ -43,7 +43,8 @@ ax.axis("off")
 # --------------------------
 #
 # torch's ``nn.RNN``, :math:`h^t = \tanh(W h^{t-1} + U u^t + b)` with the output :math:`y^t = V h^t`, whose state is
-# :math:`h^{t-1}`: all of the dynamics is in the feedback, :math:`A = 0, B_1 = I, D_{11} = 0`.
+# :math:`h^{t-1}`: all of the dynamics is in the feedback, :math:`A = 0, B_1 = I, C_1 = W, D_{11} = 0, D_{12} = U,
+# C_2 = 0, D_{21} = V, D_{22} = 0`.
 
 torch.manual_seed(0)
 net, readout = torch.nn.RNN(2, 5, batch_first=True).double(), torch.nn.Linear(5, 1, bias=False).double()
@@ -56,6 +57,21 @@ with torch.no_grad():
     difference = float((eq.simulate(lfr, u)[0] - readout(net(u)[0])).abs().max())
 print("largest difference over 3 × 50 steps:", difference)
 assert difference < 1e-12
+
+# %%
+# .. admonition:: Where the slide errs
+#
+#    It writes, with the index 1 for *u* and *y* and 2 for *w* and *v*, "for :math:`A = B_1 = C_1 = D_{11}, D_{22} = 0,
+#    B_2 = I`": the first four miss their "= 0", and *W*, *U* and *V* are not said at all (its :math:`C_2, D_{21}` and
+#    :math:`D_{12}`). As printed, *A* is whatever :math:`B_1` is.
+#
+# The effect: another A, and the network is not the one of the figure.
+
+for a in (0.0, 0.1, 0.5):
+    printed = lfr.replace(A=a * torch.eye(5, dtype=torch.float64))
+    with torch.no_grad():
+        difference = float((eq.simulate(printed, u)[0] - readout(net(u)[0])).abs().max())
+    print(f"A = {a} I: largest difference {difference:.1e}")
 
 # %%
 # The pendulum is one
