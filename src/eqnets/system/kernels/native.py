@@ -31,7 +31,7 @@ _MIXED = 14
 _NONE, _ACYCLIC, _FULL = range(3)  # what D11 is
 _PROCESS = os.getpid()
 _Sizes = ctypes.c_long * 11
-_WORK = 200_000
+_WORK = 2_000_000
 """The least multiply-adds times steps for which a thread is started."""
 
 
