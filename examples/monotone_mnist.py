@@ -264,9 +264,9 @@ for name in options.models:
     for seed in range(options.seeds):
         rows = epochs(name, seed, train, test)
         result["networks"][name].append(rows)
-        every = [row for runs in result["networks"].values() for rows in runs for row in rows]
-        cpu = sum(row.get("cpu_seconds", row["seconds"]) for row in every)  # earlier checkpoints have wall time only
-        stored = store("monotone_mnist", result, options.output, cpu)
+        cpu = [row.get("cpu_seconds") for runs in result["networks"].values() for rows in runs for row in rows]
+        spent = None if None in cpu else round(sum(cpu))  # the rows of earlier checkpoints have wall time alone
+        stored = store("monotone_mnist", result, options.output, cpu_seconds=spent)
     finals = torch.tensor([rows[-1]["accuracy"] for rows in result["networks"][name]])
     last = result["networks"][name][-1][-1]
     spread = f" ± {float(finals.std()):.2f}" if len(finals) > 1 else ""

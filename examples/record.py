@@ -60,14 +60,14 @@ def environment() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def store(name: str, result: dict[str, Any], folder: Path | None, cpu_seconds: float | None = None) -> Path | None:
+def store(name: str, result: dict[str, Any], folder: Path | None, **known: Any) -> Path | None:
     """Write a result as JSON, with its environment.
 
     Args:
         name: of the example.
         result: plain numbers, strings, lists and dicts.
         folder: where to; None: examples/results for a full run, nowhere for a smoke run.
-        cpu_seconds: the processor time behind the result, where it is not this process's own: of a resumed run.
+        known: parts of the environment that are not this process's own: the `cpu_seconds` of a run that was resumed.
 
     Returns:
         The file, or None if nothing was written.
@@ -77,8 +77,6 @@ def store(name: str, result: dict[str, Any], folder: Path | None, cpu_seconds: f
     folder = folder or RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    content = {"environment": environment(), "smoke": SMOKE, **result}
-    if cpu_seconds is not None:
-        content["environment"]["cpu_seconds"] = round(cpu_seconds)
+    content = {"environment": environment() | known, "smoke": SMOKE, **result}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path

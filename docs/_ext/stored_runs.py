@@ -100,7 +100,7 @@ def long_run(name: str) -> str:
         name: of the example.
 
     Returns:
-        The time; of a run that only timed its parts, what those add up to.
+        The time; of a run that only timed its parts, what those add up to, in processor time if it is there.
     """
     data = EXAMPLES / "results" / f"{name}.json"
     if not data.exists():
@@ -109,17 +109,20 @@ def long_run(name: str) -> str:
     whole = stored.get("environment", {}).get("cpu_seconds")
     if whole is not None:
         return _duration(whole)
-    parts = sum(_seconds(stored))
-    return f"{_duration(parts)} of wall time in the parts that it timed" if parts else "not recorded"
+    for key, kind in (("cpu_seconds", "processor time"), ("seconds", "wall time")):
+        parts = sum(_timed(stored, key))
+        if parts:
+            return f"{_duration(parts)} of {kind} in the parts that it timed"
+    return "not recorded"
 
 
-def _seconds(stored: Any) -> Iterator[float]:
-    """Every "seconds" in a result."""
+def _timed(stored: Any, wanted: str) -> Iterator[float]:
+    """Every number of that name in a result."""
     if isinstance(stored, dict):
-        yield from (value for key, value in stored.items() if key == "seconds" and isinstance(value, int | float))
+        yield from (value for key, value in stored.items() if key == wanted and isinstance(value, int | float))
     nested = stored.values() if isinstance(stored, dict) else stored if isinstance(stored, list) else ()
     for value in nested:
-        yield from _seconds(value)
+        yield from _timed(value, wanted)
 
 
 def _duration(seconds: float) -> str:

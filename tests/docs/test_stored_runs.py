@@ -53,7 +53,11 @@ def test_the_time_is_the_stored_one(runs, tmp_path: Path, monkeypatch) -> None:
     assert runs.long_run("one") == "no stored run"
     assert stored(environment={"cpu_seconds": 42}, part={"seconds": 7}) == "42 s"
     assert stored(environment={}, part={"seconds": 70}, rows=[{"seconds": 500.0}]).startswith("10 min of wall time")
-    assert stored(environment={}) == "not recorded"
+    assert (
+        stored(environment={}, part={"seconds": 70, "cpu_seconds": 9})
+        == "9.0 s of processor time in the parts that it timed"
+    )
+    assert stored(environment={"cpu_seconds": None}) == "not recorded"
 
 
 def test_every_example_is_in_the_table_of_times(runs, tmp_path: Path) -> None:
