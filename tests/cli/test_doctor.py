@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import eqnets as eq
 from eqnets.cli import doctor
 from eqnets.system.kernels import build, fused
@@ -10,7 +13,7 @@ from eqnets.system.kernels import build, fused
 def test_it_names_versions_and_kernels(eqnets) -> None:
     outcome = eqnets("doctor")
     assert outcome.code == 0, outcome.err
-    for words in (f"eqnets {eq.__version__}", "torch 2", "rollout in C, float32: ", "rollout in numba: ", "GPU: "):
+    for words in (f"eqnets {eq.__version__}", "torch 2", "rollout in C, float32: ", "solver steps in C, float64: ", "rollout in numba: ", "GPU: "):
         assert words in outcome.out
 
 
@@ -24,3 +27,10 @@ def test_what_is_missing_comes_with_its_remedy(monkeypatch) -> None:
     assert "h5py missing; run: pip install 'eqnets[identify]'" in report
     assert "rollout in numba: no; run: pip install 'eqnets[fast]'." in report
     assert "rollout in torch: yes" in report
+
+
+def test_every_extra_that_a_user_may_lack_is_listed() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    report = "\n".join(doctor.lines())
+    for extra in set(project["optional-dependencies"]) - {"all", "test", "docs", "examples"}:
+        assert f"extra {extra}: " in report, extra

@@ -10,18 +10,23 @@ import torch
 import typer
 
 import eqnets
+from eqnets.equilibrium import native
 from eqnets.system.kernels import build, fused
 
 _CORE = ("torch", "numpy", "scipy")
+_IN_C = (("rollout", build), ("solver steps", native))
 _EXTRAS = {
     "fast": ("numba",),
     "sweep": ("ray",),
     "identify": ("h5py", "safetensors", "plotly", "jinja2", "typer", "tqdm"),
+    "ode": ("torchdiffeq",),
+    "control": ("control",),
+    "export": ("onnx", "onnxruntime"),
 }
 
 
 def doctor() -> None:
-    """Say what is installed and what is missing for speed; always exit code 0, since nothing missing is an error."""
+    """Say what is installed, what is missing, and how to get it. Always exit code 0: nothing missing is an error."""
     for line in lines():
         typer.echo(line)
 
@@ -40,9 +45,10 @@ def lines() -> Iterator[str]:
         remedy = f"{', '.join(missing)} missing; run: pip install 'eqnets[{extra}]'" if missing else ""
         yield f"extra {extra}: " + "; ".join(part for part in (there, remedy) if part)
     yield f"threads: {torch.get_num_threads()} (torch.set_num_threads changes it)"
-    for dtype, double in (("float32", False), ("float64", True)):
-        library, words = build.library(double)
-        yield f"rollout in C, {dtype}: " + (f"yes ({words})" if library is not None else f"no: {words}.")
+    for what, built in _IN_C:
+        for dtype, double in (("float32", False), ("float64", True)):
+            library, words = built.library(double)
+            yield f"{what} in C, {dtype}: " + (f"yes ({words})" if library is not None else f"no: {words}.")
     yield "rollout in numba: " + ("yes" if fused.loops() is not None else "no; run: pip install 'eqnets[fast]'.")
     yield "rollout in torch: yes (any device, full D11, any activation)"
     yield "GPU: " + (torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use")

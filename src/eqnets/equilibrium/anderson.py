@@ -39,6 +39,10 @@ class Anderson(Secant):
         if self.ridge is not None:
             check_number(self, "ridge", 0.0, 1.0)
 
+    def in_c(self, dtype: torch.dtype) -> tuple[bool, float, float]:
+        """Not Broyden's method, and the options of this one."""
+        return False, RIDGE[dtype] if self.ridge is None else self.ridge, self.damping
+
     def mix(self, point: Point, memory: Memory) -> Tensor:
         """The accelerated iterate.
 
@@ -66,7 +70,7 @@ class Anderson(Secant):
         Returns:
             (batch, used).
         """
-        ridge = RIDGE[gram.dtype] if self.ridge is None else self.ridge
+        _, ridge, _ = self.in_c(gram.dtype)
         raised = gram.clone()
         raised.diagonal(dim1=1, dim2=2).mul_(1.0 + ridge)
         factor, info = torch.linalg.cholesky_ex(raised)

@@ -32,6 +32,11 @@ class Broyden(Secant):
 
     left_name: ClassVar[str] = "z"
 
+    def in_c(self, dtype: torch.dtype) -> tuple[bool, float, float]:
+        """Broyden's method, which has no ridge and no damping."""
+        del dtype
+        return True, 0.0, 1.0
+
     def mix(self, point: Point, memory: Memory) -> Tensor:
         """The quasi-Newton iterate.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -47,6 +48,11 @@ class Layout:
         """The leaf dtype with the largest eps: what the tolerance has to respect."""
         return max(self.dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
+    @cached_property
+    def _flat(self) -> bool:
+        """Whether the state is its own flat form: one leaf, one row of numbers per sample, of the same dtype."""
+        return (self.spec == _ALONE, self.batch_dims, len(self.shapes[0]), self.dtypes[0]) == (True, 1, 1, self.dtype)
+
     def flatten(self, tree: Any) -> Tensor:
         """A state as (batch, n).
 
@@ -56,6 +62,8 @@ class Layout:
         Returns:
             (batch, n) in `dtype`; the tensor itself where it already is that.
         """
+        if self._flat and tree.dtype == self.dtype:
+            return tree
         leaves = [tree] if self.spec == _ALONE else tree_flatten(tree)[0]
         if self.batch_dims == 0:
             leaves = [leaf[None] for leaf in leaves]
@@ -71,6 +79,8 @@ class Layout:
         Returns:
             The tree; views of `flat` where dtypes agree.
         """
+        if self._flat:
+            return flat
         leaves, offset = [], 0
         for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
             size = prod(shape)

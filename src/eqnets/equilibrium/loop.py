@@ -18,6 +18,7 @@ from eqnets.equilibrium.solver import Point, Solver
 from eqnets.equilibrium.tolerance import Tolerance
 
 COMPACT_AT = 0.75  # drop finished samples when, with the next evaluation, they have cost this share of one
+SIZE = Tolerance(rtol=0.0, atol=1.0)  # its residual is the RMS of f(z) − z
 GROWTH = 100.0  # |f(z) − z| grew by this factor: the sample diverges rather than stalls
 
 
@@ -65,7 +66,7 @@ def _run(work: _Work, solver: Solver, first: Tensor | None) -> None:
             return
         kept = work.compact()
         if kept is not None:
-            point = Point(*(_take(part, kept) for part in point))
+            point = _take(point, kept)
             state = {name: _take(part, kept) for name, part in state.items()}
         if work.k == 1:
             state = solver.start(work.map, point)
@@ -122,8 +123,8 @@ class _Work:
     def look(self, fz: Tensor, solver: Solver, state: dict[str, Any]) -> Point | None:
         """Judge an evaluation; None when no sample is left to work on."""
         self.k += 1
-        r = fz - self.z
-        residual = self.tol.residual(fz.detach(), r.detach())
+        point = self.tol.judge(self.z, fz)
+        residual = point.residual
         better = residual < self.best
         if self.count < len(better):
             better &= self.active
@@ -138,14 +139,14 @@ class _Work:
         if n_better < before or self.bad is not None:
             self._nonfinite(residual, state)
         if self.k == 1:
-            self.mark, self.growth = self.best, _sizes(r)
+            self.mark, self.growth = self.best, _sizes(point)
         elif self.count and (self.k % solver.patience == 0 or solver.one_shot):
             stalled = self.active & (self.best > solver.progress * self.mark)
-            self._give_up(stalled if not solver.one_shot else self.active, Status.STALLED, r, state)
+            self._give_up(stalled if not solver.one_shot else self.active, Status.STALLED, point, state)
             self.mark = self.best
         if self.count and self.k >= self.soonest:
-            self._give_up(self.active & (self.left <= self.k), Status.MAX_STEPS, r, state)
-        return Point(self.z, fz, r, residual) if self.count else None
+            self._give_up(self.active & (self.left <= self.k), Status.MAX_STEPS, point, state)
+        return point if self.count else None
 
     def _end(self, which: np.ndarray, status: int | np.ndarray, state: dict[str, Any]) -> None:
         """Write down the samples `which` of the working batch."""
@@ -168,9 +169,9 @@ class _Work:
         if twice is not None and twice.any():
             self._end(twice, Status.NONFINITE, state)
 
-    def _give_up(self, which: np.ndarray, status: Status, r: Tensor, state: dict[str, Any]) -> None:
+    def _give_up(self, which: np.ndarray, status: Status, point: Point, state: dict[str, Any]) -> None:
         if which.any():
-            grown = _sizes(r) / GROWTH > self.growth
+            grown = _sizes(point) / GROWTH > self.growth
             self._end(which, np.where(grown, int(Status.DIVERGED), int(status)), state)
 
     def compact(self) -> np.ndarray | None:
@@ -192,13 +193,15 @@ def _index(rows: np.ndarray, like: Tensor) -> Tensor:
 
 def _take(part: Any, rows: np.ndarray) -> Any:
     """Some rows of whatever has the batch first; anything else as it is."""
+    if isinstance(part, Point):
+        return Point(*(_take(each, rows) for each in (part.z, part.fz, part.residual)), steps=part.steps)
     if isinstance(part, Tensor):
         return part.index_select(0, _index(rows, part))
     return part[rows] if isinstance(part, np.ndarray) else part
 
 
-def _sizes(r: Tensor) -> np.ndarray:
-    return torch.linalg.vector_norm(r.detach(), dim=1).numpy(force=True)
+def _sizes(point: Point) -> np.ndarray:
+    return SIZE.judge(point.z, point.fz).residual
 
 
 def _replace(old: Tensor, new: Tensor, which: np.ndarray) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium import native
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.solver import Point, Solver, check_count, check_number
 
@@ -73,9 +74,9 @@ class Secant(Solver):
         del map
         batch, n = point.fz.shape
         return {
-            "left": point.r.new_empty(batch, self.memory, n), "right": point.r.new_empty(batch, self.memory, n),
-            "small": point.r.new_empty(batch, self.memory, self.memory),
-            "z": None, "fz": None, "r": None, "residual": None, "back": None, "count": 0,
+            "left": point.fz.new_empty(batch, self.memory, n), "right": point.fz.new_empty(batch, self.memory, n),
+            "small": point.fz.new_empty(batch, self.memory, self.memory),
+            "last": None, "back": None, "count": 0,
         }  # fmt: skip
 
     def step(self, map: Map, point: Point, state: dict[str, Any]) -> Tensor:
@@ -91,21 +92,24 @@ class Secant(Solver):
         """
         del map
         back = None
-        if state["residual"] is None:
+        last = state["last"]
+        if last is None:
             z = point.fz
         else:
             with np.errstate(over="ignore", invalid="ignore"):
-                back = ~(point.residual <= self.safeguard * state["residual"])
+                back = ~(point.residual <= self.safeguard * last.residual)
             if state["back"] is not None:
                 back &= ~state["back"]
             if not np.count_nonzero(back):
                 back = None
             else:
                 self.forget(back, state)
-                point = Point(*(_where(back, state[name], new) for name, new in zip(Point._fields, point, strict=True)))
-            z = self.mix(point, self._remember(point, state))
+                pairs = ((last.z, point.z), (last.fz, point.fz), (last.residual, point.residual))
+                point = Point(*(_where(back, old, new) for old, new in pairs), steps=point.steps)
+            state["slot"], state["count"] = state["count"] % self.memory, state["count"] + 1
+            z = self._mixed(point, state)
             z = z if back is None else _where(back, point.fz, z)
-        state.update(z=point.z, fz=point.fz, r=point.r, residual=point.residual, back=back)
+        state.update(last=point, back=back)
         return z
 
     def forget(self, which: np.ndarray, state: dict[str, Any]) -> None:
@@ -122,9 +126,8 @@ class Secant(Solver):
 
     def _remember(self, point: Point, state: dict[str, Any]) -> Memory:
         """Write the newest differences over the oldest ones."""
-        slot = state["count"] % self.memory
-        state["count"] += 1
-        pairs = (("left", getattr(point, self.left_name), state[self.left_name]), ("right", point.fz, state["fz"]))
+        slot, last = state["slot"], state["last"]
+        pairs = (("left", getattr(point, self.left_name), getattr(last, self.left_name)), ("right", point.fz, last.fz))
         if torch.is_grad_enabled():  # unrolled: what the graph has saved must not change
             state.update({name: state[name].clone() for name in ("left", "right", "small")})
             for name, new, old in pairs:
@@ -135,7 +138,30 @@ class Secant(Solver):
         left, right, small, used = state["left"], state["right"], state["small"], state["count"]
         if used < self.memory:
             left, right, small = left[:, :used], right[:, :used], small[:, :used, :used]
-        return Memory(left, right, small, slot, state["r"])
+        return Memory(left, right, small, slot, last.r)
+
+    def _mixed(self, point: Point, state: dict[str, Any]) -> Tensor:
+        """The accelerated iterate with the newest differences: in C where both points can be."""
+        last = state["last"]
+        if point.steps is None or last.steps is None:
+            return self.mix(point, self._remember(point, state))
+        used, read = min(state["count"], self.memory), (point.z, point.fz, last.z, last.fz)
+        written = (state["left"], state["right"], state["small"])
+        return native.mix(point.steps, *self.in_c(point.z.dtype), used, state["slot"], read, written)
+
+    def in_c(self, dtype: torch.dtype) -> tuple[bool, float, float]:
+        """What the C step has to know, see `native.mix`.
+
+        Args:
+            dtype: of the state.
+
+        Returns:
+            Whether it is Broyden's method, the ridge, the damping.
+
+        Raises:
+            NotImplementedError: a subclass forgot it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define in_c.")
 
     def mix(self, point: Point, memory: Memory) -> Tensor:
         """The accelerated iterate.

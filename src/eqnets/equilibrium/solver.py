@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -12,20 +12,28 @@ from eqnets.equilibrium.maps import Map
 from eqnets.errors import InputError
 
 
-class Point(NamedTuple):
+class Point:
     """One evaluated iterate, as the loop hands it to a solver.
 
     Args:
         z: (batch, n), the iterate.
         fz: (batch, n), f(z).
-        r: (batch, n), f(z) − z.
         residual: (batch,), in units of the tolerance, on the host; not finite where fz is not.
+        r: f(z) − z where it is known already.
+        steps: the C steps, where z and fz are as these want them (`native.steps`).
     """
 
-    z: Tensor
-    fz: Tensor
-    r: Tensor
-    residual: np.ndarray
+    __slots__ = ("_r", "fz", "residual", "steps", "z")
+
+    def __init__(self, z: Tensor, fz: Tensor, residual: np.ndarray, r: Tensor | None = None, steps: Any = None) -> None:
+        self.z, self.fz, self.residual, self._r, self.steps = z, fz, residual, r, steps
+
+    @property
+    def r(self) -> Tensor:
+        """f(z) − z, (batch, n); computed when it is first asked for."""
+        if self._r is None:
+            self._r = self.fz - self.z
+        return self._r
 
 
 @dataclass(frozen=True)

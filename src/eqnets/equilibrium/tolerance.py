@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium import native
+from eqnets.equilibrium.solver import Point
 from eqnets.errors import InputError
 
 # (rtol, atol) by the dtype f computes in; half precisions follow from the floor.
@@ -32,6 +34,23 @@ class Tolerance:
     def _atol(self) -> Tensor:
         """The tolerance at f(z) = 0, as a tensor: adding rtol |f(z)| to it is one operation."""
         return torch.tensor(self.atol, dtype=torch.float64, device="cpu")
+
+    def judge(self, z: Tensor, fz: Tensor) -> Point:
+        """Compare an iterate with its image.
+
+        Args:
+            z: (batch, n).
+            fz: (batch, n), f(z).
+
+        Returns:
+            Both, with the residual.
+        """
+        steps = native.steps(z, fz)
+        if steps is not None:
+            z, fz = z.contiguous(), fz.contiguous()
+            return Point(z, fz, native.residual(steps, z, fz, self.rtol, self.atol), steps=steps)
+        r = fz - z
+        return Point(z, fz, self.residual(fz.detach(), r.detach()), r)
 
     def residual(self, fz: Tensor, r: Tensor) -> np.ndarray:
         """The residual per sample, in units of the tolerance.
