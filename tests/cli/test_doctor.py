@@ -13,7 +13,14 @@ from eqnets.system.kernels import build, fused
 def test_it_names_versions_and_kernels(eqnets) -> None:
     outcome = eqnets("doctor")
     assert outcome.code == 0, outcome.err
-    for words in (f"eqnets {eq.__version__}", "torch 2", "rollout in C, float32: ", "solver steps in C, float64: ", "rollout in numba: ", "GPU: "):
+    for words in (
+        f"eqnets {eq.__version__}",
+        "torch 2",
+        "rollout in C, float32: ",
+        "solver steps in C, float64: ",
+        "rollout in numba: ",
+        "GPU: ",
+    ):
         assert words in outcome.out
 
 
