@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import eqnets
-from eqnets.cli import bench, certify, check, demo, doctor, export, fit, report, sweep, test, verify
+from eqnets.cli import bench, certify, check, demo, doctor, export, fit, report, sweep, test, trade_off, verify
 from eqnets.errors import CertificateError, EqnetsError, InputError, NotCertified
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.command("sweep")(sweep.sweep)
+app.command("trade-off")(trade_off.trade_off)
 
 
 def _version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eqnets.cli import common, progress
+from eqnets.cli import common, folders, progress
 from eqnets.identification.bench import BenchResult, Run, run_benchmark, table_to_json
 from eqnets.identification.benchmarks import info
 from eqnets.identification.guarantee import Promise
@@ -45,7 +45,7 @@ def bench(
     asked = _asked(common.names(model) or ["ren"], common.names(guarantee) or ["contracting"])
     for name in names:
         info(name)
-    folder = common.new_folder(output, force=force)
+    folder = folders.new_folder(output, force=force)
     for name in names:
         results = []
         for kind, claim in asked:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eqnets.certification import certify as prove
-from eqnets.cli import common
+from eqnets.cli import common, folders
 from eqnets.errors import InputError
 from eqnets.identification.files.load import read_model
 from eqnets.models import ContractingREN, DissipativeREN, LipschitzREN
@@ -31,9 +31,9 @@ def certify(
     ] = None,
     force: common.Force = False,
 ) -> None:
-    """Prove a claim about the stored model anew; exit code 1 when it does not hold."""
+    """Prove a claim about the stored model anew. Exit code 1 when it does not hold."""
     if output is not None:
-        common.new_file(output, force=force)
+        folders.new_file(output, force=force)
     fit = read_model(folder)
     claim = common.claim(guarantee, u_scale, y_scale) if guarantee is not None else fit.guarantee
     lfr = fit.lfr  # a model without one is refused in words

@@ -1,4 +1,4 @@
-"""What several verbs share: lists of columns, guarantees, output folders, scores in a table."""
+"""What several verbs share: lists of columns, guarantees, scores in a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -58,12 +57,13 @@ Initial = Annotated[
 ]
 
 
-def length(minutes: float | None, steps: int | None) -> dict[str, Any]:
+def length(minutes: float | None, steps: int | None, usual: float = 5.0) -> dict[str, Any]:
     """How long to train, as `identify` takes it.
 
     Args:
         minutes: of the command line.
         steps: of the command line.
+        usual: the minutes where neither was given.
 
     Returns:
         Both options.
@@ -73,7 +73,7 @@ def length(minutes: float | None, steps: int | None) -> dict[str, Any]:
     """
     if minutes is not None and steps is not None:
         raise InputError("--minutes and --steps are two ways to say how long; give one.")
-    return {"steps": steps, "minutes": 5.0 if minutes is None else minutes}
+    return {"steps": steps, "minutes": usual if minutes is None else minutes}
 
 
 def neurons(words: str | None) -> int | str | None:
@@ -181,49 +181,6 @@ def like_model(fit: Fit, files: list[str], u: list[str] | None, y: list[str] | N
     return replace(data, u_names=tuple(own_u), y_names=tuple(own_y))
 
 
-def new_folder(folder: Path, *, force: bool, resume: bool = False) -> Path:
-    """Refuse, before anything starts, a folder that holds something; it is made only when something is written.
-
-    Args:
-        folder: where the output goes.
-        force: whether files in it may be overwritten.
-        resume: whether a started run is continued in it.
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: it is a file, or is not empty.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"'{folder}' is a file; name a folder with -o.")
-    if folder.is_dir() and any(folder.iterdir()) and not (force or resume):
-        raise InputError(
-            f"'{folder}' exists and is not empty; choose another folder with -o, or overwrite with --force."
-        )
-    return folder
-
-
-def new_file(path: Path, *, force: bool) -> Path:
-    """Refuse a file that exists, or whose folder does not.
-
-    Args:
-        path: of the file to be written.
-        force: whether it may be overwritten.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: it exists, or its folder does not.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(f"'{path}' cannot be written: " + ("it is a folder." if path.is_dir() else "no such folder."))
-    if path.exists() and not force:
-        raise InputError(f"'{path}' exists and is not overwritten; name another with -o, or overwrite with --force.")
-    return path
-
-
 def claim(
     words: str, u_scale: str | None = None, y_scale: str | None = None
 ) -> Contracting | Lipschitz | Dissipative | Passive | WellPosed | Literal["none"]:
@@ -250,7 +207,7 @@ def claim(
         case "lipschitz":
             if not number:
                 raise InputError("a Lipschitz guarantee needs its bound; write lipschitz:GAMMA, such as lipschitz:10.")
-            scales = [_numbers(text, flag) for text, flag in ((u_scale, "--u-scale"), (y_scale, "--y-scale"))]
+            scales = [numbers(text, flag) for text, flag in ((u_scale, "--u-scale"), (y_scale, "--y-scale"))]
             return Lipschitz(_number(number, "lipschitz:GAMMA"), *scales)
         case "well-posed" | "none" if not number:
             return WellPosed() if kind == "well-posed" else "none"
@@ -323,7 +280,8 @@ def _json(text: str, what: str, least: int, most: int) -> list[Any]:
     return values
 
 
-def _numbers(text: str | None, flag: str) -> tuple[float, ...] | None:
+def numbers(text: str | None, flag: str) -> tuple[float, ...] | None:
+    """Positive numbers behind commas; None where the flag was left out."""
     return None if text is None else tuple(_number(part.strip(), f"{flag} A,B,…") for part in text.split(","))
 
 

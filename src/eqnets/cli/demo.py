@@ -9,7 +9,7 @@ import torch
 import typer
 
 from eqnets.certification import Contracting
-from eqnets.cli import common, demo_loop, progress
+from eqnets.cli import common, demo_loop, folders, progress
 from eqnets.identification.data import Data
 from eqnets.identification.identify import identify
 from eqnets.identification.readers import read
@@ -32,8 +32,8 @@ def demo(
     force: common.Force = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the data, the training and the wrong starts.")] = 0,
 ) -> None:
-    """Fit a stabilised inverted pendulum, prove it and a loop around it, and write a page. Nothing to download."""
-    folder = common.new_folder(output, force=force)
+    """Fit a stabilised pendulum, prove it and a loop, write a report. Nothing to download."""
+    folder = folders.new_folder(output, force=force)
     train, test = measure(seed)
     typer.echo(
         f"An inverted pendulum under a PD controller (kp {PLANT.kp:g}, g/l {PLANT.stiffness_of_gravity:.4g} 1/s²): "

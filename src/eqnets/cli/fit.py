@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eqnets.certification.labels import Labels
-from eqnets.cli import common, progress
+from eqnets.cli import common, folders, progress
 from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.files.checkpoint import Checkpoint
@@ -66,7 +66,7 @@ def fit(
     force: common.Force = False,
 ) -> None:
     """Fit a model that keeps a guarantee, or a compared one; certify it, and write the folder with its report."""
-    folder = common.new_folder(output, force=force, resume=resume)
+    folder = folders.new_folder(output, force=force, resume=resume)
     length = common.length(minutes, steps)
     neurons = common.neurons(nv)
     claim = settle(model, common.promise(guarantee, u_scale, y_scale), nx, neurons, None)
@@ -85,15 +85,14 @@ def fit(
         "delay": _delay(delay),
     }
     keeper = Checkpoint(folder, data.fingerprint() | {"guarantee": repr(claim)} | options, resume)
-    if resume and not _started(folder):
+    if resume and not folders.started(folder):
         raise InputError(f"'{folder}' holds no interrupted run; start one without --resume.")
     bar = progress.Bar()
     try:
         fitted = identify(data, claim, **options, workers=workers, progress=bar, keeper=keeper)
     except KeyboardInterrupt:
         bar.close()
-        remedy = "repeat the same command with --resume" if _started(folder) else "nothing was written; start again"
-        typer.echo(f"eqnets: interrupted; {remedy}.", err=True)
+        typer.echo(f"eqnets: interrupted; {folders.remedy(folder)}.", err=True)
         raise typer.Exit(130) from None
     finally:
         bar.close()
@@ -114,11 +113,6 @@ def _delay(text: str) -> int | list[int] | str:
         raise InputError(f"--delay takes auto, or whole numbers of samples as 3 or 3,0; got '{text}'.")
     numbers = [int(part) for part in text.split(",")]
     return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _started(folder: Path) -> bool:
-    """Whether an interrupted run left its checkpoint in the folder."""
-    return any(folder.glob("checkpoint*.safetensors"))
 
 
 def _say(fitted: Fit, data: Data, val: float) -> None:

@@ -24,9 +24,11 @@ class Bar:
         """Show one event.
 
         Args:
-            event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse.
+            event: phase, step, steps, seconds, eta_seconds, train_loss, val_rmse; of a trade-off gamma and model too.
         """
         phase = "training" if event["phase"] in ("train", "validate") else event["phase"]
+        if "gamma" in event:  # one model of a trade-off
+            phase = f"gain {event['gamma']:g}, {event['model']}: {phase}"
         if phase != self.phase:
             self.close()
             self.phase, self.due = phase, time.monotonic()

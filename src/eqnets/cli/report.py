@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eqnets.cli import common
+from eqnets.cli import common, folders
 from eqnets.identification.files.load import load
 from eqnets.reporting import report as write
 
@@ -37,7 +37,7 @@ def report(
 ) -> None:
     """Write the report of a stored model. --u and --y name the columns of the test files, if they have other names."""
     fit = load(folder)
-    path = common.new_file(folder / "report.html" if output is None else output, force=force)
+    path = folders.new_file(folder / "report.html" if output is None else output, force=force)
     trained = common.like_model(fit, train, None, None, dt=dt, clock=time, gaps=gaps) if train else None
     tested = common.like_model(fit, files, u, y, dt=dt, clock=time, gaps=gaps) if files else None
     others = {str(other): load(other) for other in compare or ()}

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from eqnets.cli import common
+from eqnets.cli import common, folders
 from eqnets.errors import InputError
 from eqnets.identification import sweep as trials
 from eqnets.identification.data import Data
@@ -57,8 +57,8 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted or widened sweep.")] = False,
     force: common.Force = False,
 ) -> None:
-    """Fit every combination, order them by validation error, and keep every model. Nothing done is done again."""
-    folder = common.new_folder(output, force=force, resume=resume)
+    """Fit every combination, ordered by validation error. Every model is kept, and nothing done is done again."""
+    folder = folders.new_folder(output, force=force, resume=resume)
     options = common.length(minutes, steps) | {"val": val}
     asked: list[tuple[str, Promise | None]] = [(words, common.promise(words)) for words in common.names(guarantee)] or [
         ("contracting", None)

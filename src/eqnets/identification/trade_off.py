@@ -24,8 +24,9 @@ from eqnets.identification.data import Data
 from eqnets.identification.fit import Fit
 from eqnets.identification.identified import Identified
 from eqnets.identification.identify import identify
-from eqnets.identification.progress import Progress
+from eqnets.identification.progress import Progress, part_of
 from eqnets.identification.readers import read
+from eqnets.identification.schedule import Keeper
 from eqnets.models import shrink
 from eqnets.system.lti import LTI, hinf_norm
 from eqnets.system.scale import fold
@@ -124,7 +125,7 @@ def trade_off(
     u_scale: Sequence[float] | None = None,
     y_scale: Sequence[float] | None = None,
     nx: int | None = None,
-    nv: int | None = None,
+    nv: int | str | None = None,
     minutes: float = 10.0,
     steps: int | None = None,
     seed: int = 0,
@@ -133,6 +134,7 @@ def trade_off(
     val: float = 0.2,
     dt: float | None = None,
     progress: Progress | None = None,
+    keeper: Keeper | None = None,
 ) -> TradeOff:
     """Fit a model under each of several gain bounds, warm-started along the curve, and score them in one table.
 
@@ -144,7 +146,7 @@ def trade_off(
         u_scale: (nu,) what gains are measured in, in the units of u; None is 1 (and then inputs of one unit).
         y_scale: (ny,) likewise.
         nx: as for `identify`.
-        nv: as for `identify`.
+        nv: as for `identify`; what "auto" chooses under the largest bound holds for all.
         minutes: time to spend in all, three quarters of it on networks.
         steps: number of updates of every model instead.
         seed: of every random choice.
@@ -152,7 +154,9 @@ def trade_off(
         learning_rate: as for `identify`.
         val: the share of every record that is its validation tail.
         dt: the sample time in seconds, for pairs of arrays.
-        progress: called with events, with `gamma` beside what `identify` tells.
+        progress: called with events, with `gamma` and `model` beside what `identify` tells, and the time to come
+            of the whole curve.
+        keeper: stores and gives checkpoints, those of every fit by itself: what was trained is not trained again.
 
     Returns:
         The table, and the fits.
@@ -173,22 +177,26 @@ def trade_off(
         "nx": nx, "steps": steps, "seed": seed, "learning_rate": learning_rate, "val": val, "restarts": 1,
         "refit": False,
     }  # fmt: skip
-    kinds = {"REN": ("ren", {"nv": nv, "activation": activation}, 0.75), "linear, trained": ("linear", {}, 0.25)}
+    kinds = {"REN": ("ren", 0.75), "linear, trained": ("linear", 0.25)}
     rows: list[TradeRow] = []
     fits: dict[float, Fit] = {}
     warm: dict[str, Fit] = {}
-    for gamma in bounds:
+    for k, gamma in enumerate(bounds):
         guarantee = Contracting() if math.isinf(gamma) else Lipschitz(gamma, *asked)
         seen = Lipschitz(1.0, *asked)  # the attack does not look at its number
-        for name, (model, more, share) in kinds.items():
+        later = float(len(bounds) - k)
+        for name, (model, share) in kinds.items():
+            later -= share
+            part = None if keeper is None else keeper.part(f"{gamma:g}-{model}")
+            more = {"nv": nv, "activation": activation} if model == "ren" else {}
             fit = identify(
                 data, guarantee, model=model, minutes=share * minutes / len(bounds), warm=warm.get(name),
-                progress=_named(progress, gamma), **options, **more,
+                progress=part_of(progress, share, later, gamma=gamma, model=name), keeper=part, **options, **more,
             )  # fmt: skip
             if math.isfinite(gamma):
                 warm[name] = fit
             if name == "REN":
-                fits[gamma] = fit
+                fits[gamma], nv = fit, fit.settings["nv"]
                 attained = lower_bound(seen, fit.lfr, time=60, tries=4, steps=60).attained
             else:
                 attained = hinf_norm(_between(fit, scales))
@@ -209,10 +217,6 @@ def _row(
     return TradeRow(
         model, gamma, proved, attained, float(np.mean(found.nrmse)), tuple(map(float, found.rmse)), float(seconds)
     )  # fmt: skip
-
-
-def _named(progress: Progress | None, gamma: float) -> Progress | None:
-    return None if progress is None else lambda event: progress({**event, "gamma": gamma})
 
 
 def _between(system: Identified, scales: list[tuple[float, ...]]) -> LTI:

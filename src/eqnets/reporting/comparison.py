@@ -17,6 +17,8 @@ from eqnets.reporting.trade_off import trade_off_figure
 from eqnets.reporting.words import channel, clean, count, number, quantity
 
 _OWN = "this model"
+_MOST_OUTPUTS = 6
+"""So many outputs have a column of their own in the table of a trade-off."""
 
 
 def comparison(of: Channels, fit: Any, others: Mapping[str, Any], test: Any, data: Any, n_init: int) -> dict:
@@ -75,13 +77,15 @@ def trade(album: Album, result: TradeOff) -> dict:
     caption += "robust, further down more accurate."
     alt = "Error over the promised gain"
     place = album.add("trade", [("", "", trade_off_figure(result))], "", alt, caption)
+    names, units = result.y_names[:_MOST_OUTPUTS], result.y_units[:_MOST_OUTPUTS]
     rows = [
         {"strong": False, "cells": [
             clean(row.model), "none" if math.isinf(row.gamma) else number(row.gamma, 4), "yes" if row.proved else "no",
             number(row.attained, 4), number(row.nrmse, 4),
+            *(quantity(*pair) for pair in zip(row.rmse, units, strict=False)),
         ]} for row in result.rows
     ]  # fmt: skip
-    head = ["Model", "Gain bound γ", "Proved", "Gain found", "Mean NRMSE"]
+    head = ["Model", "Gain bound γ", "Proved", "Gain found", "Mean NRMSE", *(f"RMSE {clean(name)}" for name in names)]
     note = f"Errors on {clean(result.scored_on)}; gains in the scales of the table. The gain found is a lower bound of "
     note += "the true one for a network, and the true one for a linear model."
     table = {"caption": "Every model of the curve", "head": head, "rows": rows}

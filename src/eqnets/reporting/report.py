@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup, escape
-from plotly.offline import get_plotlyjs
 
-from eqnets.errors import InputError
 from eqnets.identification.extrapolation import outside
 from eqnets.identification.metrics import Score, score
 from eqnets.identification.trade_off import TradeOff
-from eqnets.reporting import contents, gather, sections, thin
+from eqnets.reporting import contents, gather, page, sections, thin
 from eqnets.reporting.attack_section import worst_input
 from eqnets.reporting.comparison import comparison, trade
 from eqnets.reporting.gather import Run
@@ -59,16 +49,12 @@ def report(
         InputError: the file exists and `force` is not given, its folder does not exist, models are to be compared
             without records, or (a DataError) the data do not have the channels and sample time of a model, or a record
             is not longer than n_init.
-    """
-    path = Path(path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(f"'{path}' cannot be written: " + ("it is a folder." if path.is_dir() else "no such folder."))
-    if path.exists() and not force:
-        raise InputError(f"'{path}' exists and is not overwritten; remove it, or ask for force (--force).")
+    """  # noqa: DOC502
+    path = page.new_file(path, force)
     for given in (data, test):
         if given is not None:
             fit.check(given)
-    _write(path, _page(fit, data, test, n_init, compare, trade_off))
+    page.write(path, _page(fit, data, test, n_init, compare, trade_off))
     return path
 
 
@@ -100,10 +86,9 @@ def _page(
     body = [part for part in body if part is not None]
     first = (tested or trained or [None])[0]
     starts = sections.wrong_starts(album, fit, first.u if first is not None else None)
-    style, script, plotly = _asset("page.css"), _asset("page.js"), get_plotlyjs()
-    return _template().render(
-        title=contents.title(of), lead=contents.lead(fit), written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=_version(), error_card=contents.error_card(of, own, rival, len(tested)),
+    return page.render(
+        "page.html.jinja", album, title=contents.title(of), lead=contents.lead(fit),
+        error_card=contents.error_card(of, own, rival, len(tested)),
         certificate_card=contents.certificate_card(fit), memory_card=contents.memory_card(fit, proved),
         scores=scores, body=body, certificate=contents.certificate_facts(fit, proved, first) | {"figures": starts},
         sections=[
@@ -111,9 +96,7 @@ def _page(
             {"id": "certificate", "name": "Certificate", "short": ""},
             {"id": "reproduce", "name": "Reproduce", "short": ""},
         ],
-        reproduce=contents.reproduce(fit, test), thinned=_thinned(shown, points), css=Markup(style),
-        figures_json=Markup(_json(album)), plotly_js=Markup(plotly), page_js=Markup(script),
-        script_hashes=" ".join(_hash(text) for text in (plotly, script)),
+        reproduce=contents.reproduce(fit, test), thinned=_thinned(shown, points),
     )  # fmt: skip
 
 
@@ -159,59 +142,3 @@ def _thinned(shown: Sequence[Run], points: int) -> str:
         f"Records longer than {points} samples (the longest has {longest}) are drawn by the smallest and the largest "
         "value of every stretch, so no peak is lost; every score and test uses all samples."
     )
-
-
-def _json(album: sections.Album) -> str:
-    """The figures as one JSON object that cannot end the script element it stands in."""
-    text = "{" + ",".join(f'"{key}":{figure.to_json()}' for key, figure in album.figures.items()) + "}"
-    for character in "<>\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _asset(name: str) -> str:
-    return resources.files("eqnets.reporting").joinpath(name).read_text(encoding="utf-8")
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["maths"] = _maths
-    return environment.from_string(_asset("page.html.jinja"))
-
-
-def _maths(text: str) -> Markup:
-    """|Δx_t|_P and rate^t of a sentence with real subscripts and exponents; everything else is escaped."""
-    escaped = str(escape(text))
-    escaped = re.sub(r"\|Δx(?:_(\w))?(\([\w]\))?\|_P", _norm, escaped)
-    escaped = escaped.replace("|²_P", "|²<sub>P</sub>")
-    escaped = re.sub(r"\bS_([uy])", r"S<sub>\1</sub>", escaped)
-    return Markup(re.sub(r"(?<=\d)\^t\b", "<sup>t</sup>", escaped))
-
-
-def _norm(match: re.Match[str]) -> str:
-    index = f"<sub>{match[1]}</sub>" if match[1] else ""
-    return f"|Δx{index}{match[2] or ''}|<sub>P</sub>"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("eqnets")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside and rename: no reader ever sees half a page."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
