@@ -291,7 +291,7 @@ def test_unrolling_has_derivatives_of_second_order_and_is_refused_under_transfor
         found.append(torch.autograd.grad(g.square().sum(), [x, *model.parameters()]))
     for exact, unrolled in zip(*found, strict=True):
         torch.testing.assert_close(unrolled, exact, rtol=0, atol=1e-7)
-    assert torch.equal(dense(adjoint=eq.Unrolled())(x), dense()(x))
+    torch.testing.assert_close(dense(adjoint=eq.Unrolled())(x), dense()(x), rtol=0, atol=1e-14)  # V is another inverse
     with pytest.raises(eq.InputError, match="torch.func"):
         torch.func.grad(lambda x: dense(adjoint=eq.Unrolled())(x).sum())(x.detach())
 

@@ -8,6 +8,7 @@ node's own output: a differentiable backward is therefore the same node once mor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -300,7 +301,7 @@ def unit_of(g: Tensor) -> Tensor:
     Returns:
         (batch, 1): its RMS, or 1 where that is zero or not finite.
     """
-    size = g.square().mean(dim=1, keepdim=True).sqrt() if g.shape[1] else g.new_ones(g.shape[0], 1)
+    size = torch.linalg.vector_norm(g, dim=1, keepdim=True) / math.sqrt(max(g.shape[1], 1))
     return torch.where((size > 0) & size.isfinite(), size, 1.0)
 
 

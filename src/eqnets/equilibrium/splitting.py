@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium.factored import Factored
 from eqnets.equilibrium.inclusion import Inclusion
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.solver import Point, Solver, check_number
@@ -44,6 +45,18 @@ class Splitting(Solver):
         """The step for given constants: 1/√(mL) within [1/L, 1]."""
         return min(1.0, max(1 / L, 1 / math.sqrt(max(m, 1e-12) * L)))
 
+    def size(self, factored: Factored, like: Tensor) -> float:
+        """The step for an operator.
+
+        Args:
+            factored: the operator.
+            like: (batch, n), for the size, dtype and device.
+
+        Returns:
+            α, as asked for or chosen.
+        """
+        return self.alpha or self.chosen(factored.margin, factored.lipschitz(like))
+
     def start(self, map: Map, point: Point) -> dict[str, Any]:
         """The step, and u = (1 − α) s + α (W s + b), whose prox is the start s where that is the solution.
 
@@ -62,8 +75,7 @@ class Splitting(Solver):
                 f"{type(self).__name__} splits an inclusion (an operator and a prox), and cannot solve for a bare f; "
                 "use a model that is an inclusion, such as MonotoneDEQ, or solver=Auto()."
             )
-        factored = map.factored
-        alpha = self.alpha or self.chosen(factored.margin, factored.lipschitz(point.z))
+        alpha = self.size(map.factored, point.z)
         s = map.enter(point.z)
         return {"alpha": alpha, "u": torch.lerp(s, map.argument(s), alpha)}
 

@@ -8,6 +8,7 @@ Backward solves u = J(z)ᵀu + g, and jvp w = J(z)w + t, as further calls of the
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.autograd import forward_ad
 from eqnets.equilibrium.adjoint import Adjoint, Unrolled
 from eqnets.equilibrium.failure import report
 from eqnets.equilibrium.implicit import ADJOINT, TANGENT, unit_of
-from eqnets.equilibrium.loop import solve
+from eqnets.equilibrium.loop import Result, solve
 from eqnets.equilibrium.maps import Function, Map, Pull, Push
 from eqnets.equilibrium.problem import Ambient, How, Problem
 from eqnets.equilibrium.solution import AdjointRecord, Statistics
@@ -75,6 +76,22 @@ class Equation:
     def map(self, inputs: tuple[Tensor, ...]) -> Map:
         """The map for the loop, on plain tensors."""
         return Map(self.function, inputs, None)
+
+    def solve(self, map: Map, start: Tensor) -> Result:
+        """The fixed point of a map of this equation, on plain tensors and without a graph."""
+        return solve(map, start, self.how.solver, self.how.tol, self.how.max_steps)
+
+    def found(self, start: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The solution for plain inputs: value, status, residual and steps, none of them shared or with a graph."""
+        with torch.no_grad(), forward_ad._set_fwd_grad_enabled(False):
+            unit = None
+            if self.scaled:  # linear in g: solved in units of each sample's g
+                unit = unit_of(inputs[0])
+                start, inputs = start / unit, (inputs[0] / unit, *inputs[1:])
+            found = self.solve(self.map(inputs), start)
+            value = found.value.clone() if unit is None else found.value * unit
+        self.done(Statistics(found.status, found.residual, found.steps))
+        return value, found.status, found.residual.clone(), found.steps
 
     def many(self, count: int, dims: tuple[int | None, ...], randomness: str) -> Equation:
         """The same equation for `count` times the batch; arguments keep the dimension that is mapped over."""
@@ -188,16 +205,7 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def forward(equation: Equation, start: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        how = equation.how
-        with torch.no_grad(), forward_ad._set_fwd_grad_enabled(False):
-            unit = None
-            if equation.scaled:  # linear in g: solved in units of each sample's g
-                unit = unit_of(inputs[0])
-                start, inputs = start / unit, (inputs[0] / unit, *inputs[1:])
-            found = solve(equation.map(inputs), start, how.solver, how.tol, how.max_steps)
-            value = found.value.clone() if unit is None else found.value * unit
-        equation.done(Statistics(found.status, found.residual, found.steps))
-        return value, found.status, found.residual.clone(), found.steps
+        return equation.found(start, *inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -244,6 +252,10 @@ class _Solve(torch.autograd.Function):
         many = equation.many(count, dims[equation.states :], info.randomness)
         out = _Solve.apply(many, rows(start, in_dims[1]), *flat)
         return tuple(t.reshape(count, -1, *t.shape[1:]) for t in out), (0, 0, 0, 0)
+
+
+# torch asks for it at every call, and takes longer to work it out than a small solve takes
+_Solve.forward.__signature__ = inspect.signature(_Solve.forward)  # type: ignore[attr-defined]
 
 
 def _vjp(function: Any, *primals: Tensor) -> tuple[Any, Any]:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
+from eqnets.equilibrium.dense import settle
 from eqnets.equilibrium.factored import Factored, Resolvent
 from eqnets.equilibrium.failure import check_policy, report
 from eqnets.equilibrium.implicit import has_tangent
-from eqnets.equilibrium.inclusion import Cotangent, Inclusion, Proximal, Tangent
-from eqnets.equilibrium.loop import solve
+from eqnets.equilibrium.inclusion import Cotangent, Diagonal, Inclusion, Proximal, Tangent
+from eqnets.equilibrium.loop import Result, solve
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.problem import How
 from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics
@@ -76,7 +77,7 @@ def zero(
         statistics = Statistics(found.status, found.residual, found.steps)
         report(statistics, on_failure)
         return Solution(found.value, statistics, record)
-    equation = Zero(function, how, back, None, sigma, lambda b: b, factor, record)
+    equation = Zero(function, how, back, None, build, sigma, lambda b: b, factor, record)
     z, status, residual, steps = _Solved.apply(equation, start, *inputs)  # type: ignore[misc]
     if back is None and not isinstance(adjoint, Unrolled):
         z = truncated(Map(function, inputs, None), z, *adjoint.truncation())
@@ -84,25 +85,35 @@ def zero(
 
 
 class _Solved(_Solve):
-    """The same, with a first-order backward under plain autograd that needs no transform."""
+    """The same, with a first-order backward under plain autograd that needs no transform and one product W z."""
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or has_tangent(g):
             return _Solve.backward(ctx, g, *rest)
-        z, *inputs = ctx.saved_tensors
-        needed = ctx.needs_input_grad[2:]
-        u = _Solve.apply(ctx.equation.pulled(), g, g, z, *inputs)[0]  # type: ignore[index]
-        with torch.enable_grad():
-            leaves = [t.detach().requires_grad_(need) for t, need in zip(inputs, needed, strict=True)]
-            y = ctx.equation.function(z, *leaves)
-        found = iter(torch.autograd.grad(y, [t for t in leaves if t.requires_grad], u, allow_unused=True))
-        start = torch.zeros_like(z) if ctx.needs_input_grad[1] else None
-        return None, start, *(next(found) if need else None for need in needed)
+        equation, (z, bias, *weights) = ctx.equation, ctx.saved_tensors
+        _, start, *needed = ctx.needs_input_grad
+        with torch.set_grad_enabled(any(needed[1:])):
+            leaves = [t.detach().requires_grad_(need) for t, need in zip(weights, needed[1:], strict=True)]
+            Wz = equation.build(*leaves).apply(z)
+        J = Diagonal(equation.sigma.derivative(Wz.detach() + bias))
+        pulled = replace(equation.pulled(), J=J)
+        # a splitting starts at zero: from g, the first product would take it as far as ‖Wᵀ‖
+        origin = torch.zeros_like(g) if pulled.how.solver.needs_inclusion else g
+        u = pulled.found(origin, g, z, bias, *weights)[0]
+        s = J.value(u)  # the derivative with respect to W z + b
+        some = [t for t in leaves if t.requires_grad]
+        found = iter(torch.autograd.grad(Wz, some, s, allow_unused=True) if some else ())
+        grads = [s if needed[0] else None, *(next(found) if need else None for need in needed[1:])]
+        return None, torch.zeros_like(z) if start else None, *grads
 
 
 class Structured:
-    """An equation that hands its structure on to its derivatives."""
+    """An equation that hands its structure on to its derivatives, and is solved in one call where that is possible."""
+
+    def solve(self, map: Map, start: Tensor) -> Result:
+        """The solution of a map of this equation, on plain tensors and without a graph."""
+        return settle(map, start, self.how) or super().solve(map, start)  # type: ignore[misc, attr-defined]
 
     def pulled(self) -> Equation:
         """The adjoint equation."""
@@ -118,12 +129,14 @@ class Zero(Structured, Root):
     """z = σ(W z + b), with inputs b and the weights.
 
     Args:
+        build: weights → operator, differentiable.
         sigma: σ.
         rows: b as rows (batch, n).
         factor: weights → factored operator.
         record: where the statistics of the adjoint solves go.
     """
 
+    build: Callable[..., Any] = field(default=None)  # type: ignore[assignment]
     sigma: Proximal = field(default=None)  # type: ignore[assignment]
     rows: Callable[[Tensor], Tensor] = field(default=None)  # type: ignore[assignment]
     factor: Callable[..., Factored] = field(default=None)  # type: ignore[assignment]
@@ -156,8 +169,15 @@ class Zero(Structured, Root):
         return replace(whole, rows=rows, factor=factor)
 
 
+@dataclass(frozen=True, eq=False)
 class _Derived(Structured, Linear):
-    """An equation of a derivative: s = J(W s + …) or its transpose, at the root's solution."""
+    """An equation of a derivative: s = J(W s + …) or its transpose, at the root's solution.
+
+    Args:
+        J: the slopes there, where they are known already.
+    """
+
+    J: Diagonal | None = None
 
     def done(self, statistics: Statistics) -> None:
         """Remember the statistics; a transform's tensors must not outlive it."""
@@ -175,7 +195,7 @@ class _Derived(Structured, Linear):
         if not self.how.solver.needs_inclusion:
             return super().map(inputs)
         root = self.root.map(inputs[self.states :])
-        J = root.slope(inputs[self.states - 1])
+        J = self.J or root.slope(inputs[self.states - 1])
         return (Cotangent if self.transposed else Tangent)(root.factored, J, inputs[0])
 
     @property

@@ -204,7 +204,7 @@ class InclusionModel(nn.Module):
             raise InputError(f"tune chooses the step of a splitting; the solver is {self.solver!r}.")
         bias, weights, asked = self.bias(x), self.weights(), self.solver
         factored = self._memory.recall(self.factor, weights)
-        alpha = asked.alpha or asked.chosen(factored.margin, factored.lipschitz(bias))
+        alpha = asked.size(factored, bias)
 
         def cost(alpha: float) -> tuple[float, ...]:
             """Samples that fail, what they lack, and the steps of all: what fails less is better, whatever it costs."""

@@ -26,6 +26,7 @@ class Nonlinearity:
         derivative: φ', elementwise; at a kink the value from the left.
         slope: (α, β) with α ≤ (φ(a) − φ(b))/(a − b) ≤ β for all real a ≠ b.
         closed: (x, α) ↦ the prox with step α, where it has a closed form; None: it is solved for.
+        kink: s where φ(v) is v above zero and s v below it; None: another shape.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Nonlinearity:
     derivative: Elementwise
     slope: tuple[float, float]
     closed: Prox | None = None
+    kink: float | None = None
 
     def __call__(self, v: Tensor) -> Tensor:  # noqa: D102
         return self.value(v)

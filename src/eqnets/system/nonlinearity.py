@@ -85,11 +85,11 @@ def _softshrink_derivative(v: Tensor, threshold: float) -> Tensor:
     return ((v > threshold) | (v <= -threshold)).to(v.dtype)
 
 
-RELU = Nonlinearity("relu", torch.relu, _relu_derivative, (0.0, 1.0), prox.Projection(torch.relu))
+RELU = Nonlinearity("relu", torch.relu, _relu_derivative, (0.0, 1.0), prox.Projection(torch.relu), 0.0)
 TANH = Nonlinearity("tanh", torch.tanh, _tanh_derivative, (0.0, 1.0))
 SOFTPLUS = Nonlinearity("softplus", _softplus, torch.sigmoid, (0.0, 1.0))
 SIGMOID = Nonlinearity("sigmoid", torch.sigmoid, _sigmoid_derivative, (0.0, 0.25))
-IDENTITY = Nonlinearity("identity", torch.clone, torch.ones_like, (1.0, 1.0), prox.Projection(torch.clone))
+IDENTITY = Nonlinearity("identity", torch.clone, torch.ones_like, (1.0, 1.0), prox.Projection(torch.clone), 1.0)
 HARDTANH = Nonlinearity(
     "hardtanh", functional.hardtanh, _hardtanh_derivative, (0.0, 1.0), prox.Projection(functional.hardtanh)
 )  # fmt: skip
@@ -122,6 +122,7 @@ def leaky_relu(slope: float = 0.01) -> Nonlinearity:
         partial(_leaky_relu_derivative, slope=slope),
         (slope, 1.0),
         prox.Leaky(slope),
+        slope,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from eqnets.equilibrium import dense
 from eqnets.errors import InputError
 from eqnets.system.convolution import CircularConv
 
@@ -43,7 +44,8 @@ class Dense:
 
     def resolvent(self, alpha: float) -> Dense:
         """V = ((1 + α)I − αW)⁻¹, for α > 0; it exists for every α where the margin is not negative."""
-        return Dense(torch.linalg.inv((1 + alpha) * self._identity() - alpha * self.matrix))
+        found = dense.resolvent(self.matrix, alpha)
+        return Dense(torch.linalg.inv((1 + alpha) * self._identity() - alpha * self.matrix) if found is None else found)
 
     def margin(self) -> Tensor:
         """m, the smallest eigenvalue of the symmetric part of I − W; a scalar."""
