@@ -7,6 +7,7 @@ compiler, or it fails, Python runs instead: that costs time, never correctness, 
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import logging
 import os
@@ -16,6 +17,9 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import torch
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,7 @@ _FLAGS = (
     "-fno-trapping-math", "-fno-tree-loop-distribute-patterns", "-Wno-psabi",
 )  # fmt: skip
 _SECONDS = 120
+_PROCESS = os.getpid()
 
 
 def build(source: Path, double: bool, *included: Path) -> tuple[ctypes.CDLL | None, str]:
@@ -57,6 +62,27 @@ def build(source: Path, double: bool, *included: Path) -> tuple[ctypes.CDLL | No
         words = getattr(error, "stderr", None) or str(error)
         logger.info("the C kernel was not built: %s", words)
         return None, f"the C compiler {command[0]} failed ({' '.join(words.split())[:200]}); install gcc, or set CC"
+
+
+def team() -> tuple[Any, ...]:
+    """What a C kernel needs to run its parts in the threads of torch's own OpenMP runtime, which are awake already.
+
+    Returns:
+        The functions GOMP_parallel, omp_get_thread_num and omp_get_num_threads; empty where torch has none.
+    """
+    return () if os.getpid() != _PROCESS else _openmp()  # in a fork the runtime's threads have stayed behind
+
+
+@functools.cache
+def _openmp() -> tuple[Any, ...]:
+    try:
+        torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return tuple(
+            ctypes.cast(getattr(torch_cpu, name), ctypes.c_void_p)
+            for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        )
+    except (OSError, AttributeError):
+        return ()
 
 
 def _cached(command: list[str], source: Path, included: tuple[Path, ...]) -> Path:

@@ -18,6 +18,7 @@ def test_it_names_versions_and_kernels(eqnets) -> None:
         "torch 2",
         "rollout in C, float32: ",
         "solver steps in C, float64: ",
+        "dense splitting in C, float32: ",
         "rollout in numba: ",
         "GPU: ",
     ):

@@ -100,6 +100,23 @@ def test_the_resolvent_is_the_inverse(dtype):
 
 
 @compiled
+@pytest.mark.parametrize("equation", ["relu", "adjoint"])
+def test_threads_share_the_samples(equation, monkeypatch):
+    """Bitwise the same with one thread and with several, whatever share each has; a failure of one is seen."""
+    map, start = example(equation, 7, 45, torch.float64)
+    start, asked = torch.zeros_like(start), how(eq.PeacemanRachford(), torch.float64)
+    with torch.no_grad():
+        expected = settle(map, start, asked)
+        monkeypatch.setattr(dense, "SHARE", 400)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+        found = settle(map, start, asked)
+        assert found is not None and expected is not None
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        map.bias[44, 3] = torch.nan
+        assert settle(map, start, asked) is None
+
+
+@compiled
 def test_rows_may_lie_in_memory_as_they_like():
     map, start = example("relu", 19, 6, torch.float64)
     other = Inclusion(map.factored, map.sigma, map.bias.T.contiguous().T)

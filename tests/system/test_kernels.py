@@ -182,7 +182,7 @@ def test_threads_of_our_own_where_torch_has_none_to_lend(monkeypatch):
     try:
         torch.set_num_threads(3)
         lent = outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, settings))
-        monkeypatch.setattr(native, "_team", tuple)
+        monkeypatch.setattr(native.native, "team", tuple)
         own = outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, settings))
     finally:
         torch.set_num_threads(before)

@@ -10,11 +10,11 @@ import torch
 import typer
 
 import eqnets
-from eqnets.equilibrium import native
+from eqnets.equilibrium import dense, native
 from eqnets.system.kernels import build, fused
 
 _CORE = ("torch", "numpy", "scipy")
-_IN_C = (("rollout", build), ("solver steps", native))
+_IN_C = (("rollout", build), ("solver steps", native), ("dense splitting", dense))
 _EXTRAS = {
     "fast": ("numba",),
     "sweep": ("ray",),

@@ -192,6 +192,34 @@ int settle(const call *c) {
     return done;
 }
 
+/* The same in parts, one to each thread of the team that torch's OpenMP runtime keeps: `parallel`, `me` and `size` are its
+GOMP_parallel, omp_get_thread_num and omp_get_num_threads; the team may be smaller than what was asked for. */
+typedef struct {
+    const call *whole;
+    long parts;
+    int (*me)(void), (*size)(void);
+    int done;
+} team;
+
+static void member(void *data) {
+    team *t = data;
+    for (long i = t->me(); i < t->parts; i += t->size()) {
+        call c = *t->whole;
+        const long first = c.count * i / t->parts, skip = first * c.n;
+        c.count = c.count * (i + 1) / t->parts - first;
+        c.bias += skip, c.start += skip, c.argument += skip, c.value += skip, c.residual += first, c.steps += first;
+        if (c.adjoint) c.J += skip;
+        if (!settle(&c)) __atomic_store_n(&t->done, 0, __ATOMIC_RELAXED);
+    }
+}
+
+int share(const call *whole, long parts, void (*parallel)(void (*)(void *), void *, unsigned, unsigned), int (*me)(void),
+          int (*size)(void)) {
+    team t = {whole, parts, me, size, 1};
+    parallel(member, &t, parts, 0);
+    return t.done;
+}
+
 /* V = ((1 + alpha) I - alpha W)^-1, (n, n), from W with its strides: Gauss-Jordan with row pivots. 0 where it is singular. */
 int resolvent(long n, double alpha, const REAL *W, long down, long across, REAL *out) {
     const long width = (n + VL - 1) / VL * VL;

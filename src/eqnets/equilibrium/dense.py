@@ -15,16 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eqnets import native
 from eqnets.equilibrium.inclusion import Cotangent, Inclusion
 from eqnets.equilibrium.loop import Result
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.problem import How
 from eqnets.equilibrium.splitting import PeacemanRachford
-from eqnets.native import build
 
 SOURCE = Path(__file__).with_name("dense.c")
 LARGEST = 2**19
 """Bytes of V up to which this is the faster way: beyond, V leaves the nearest caches."""
+
+
+SHARE = 200_000
+"""The least multiply-adds in a step for which a thread is started."""
 
 
 class _Call(ctypes.Structure):
@@ -48,11 +52,12 @@ def library(double: bool) -> tuple[ctypes.CDLL | None, str]:
     Returns:
         The library, or None; and where it is, or why there is none, in words.
     """
-    found, words = build(SOURCE, double)
+    found, words = native.build(SOURCE, double)
     if found is not None:
         whole, number, pointer = ctypes.c_long, ctypes.c_double, ctypes.c_void_p
         found.resolvent.argtypes = [whole, number, pointer, whole, whole, pointer]
         found.settle.argtypes = [ctypes.POINTER(_Call)]
+        found.share.argtypes = [ctypes.POINTER(_Call), whole, *[pointer] * 3]
     return found, words
 
 
@@ -104,7 +109,10 @@ def settle(map: Map, start: Tensor, how: How) -> Result | None:
         alpha, how.tol.rtol, how.tol.atol, kink,
         *(None if t is None else t.data_ptr() for t in (V.matrix, bias, J, start, argument, value, residual, steps)),
     )  # fmt: skip
-    if not found.settle(ctypes.byref(call)):
+    parts = min(torch.get_num_threads(), len(start) * W.numel() // SHARE)
+    team = native.team() if parts > 1 else ()
+    done = found.share(ctypes.byref(call), parts, *team) if team else found.settle(ctypes.byref(call))
+    if not done:
         return None
     return Result(value, torch.zeros_like(steps), residual, steps)
 

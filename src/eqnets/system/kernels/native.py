@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from eqnets import native
 from eqnets.errors import InputError
 from eqnets.system.kernels import build, codes
 from eqnets.system.lfr import LFR
@@ -29,7 +28,6 @@ _TOGETHER = {
 }
 _MIXED = 14
 _NONE, _ACYCLIC, _FULL = range(3)  # what D11 is
-_PROCESS = os.getpid()
 _Sizes = ctypes.c_long * 11
 _WORK = 2_000_000
 """The least multiply-adds times steps for which a thread is started."""
@@ -173,23 +171,6 @@ def _pointers(*tensors: Tensor | None) -> Any:
     return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
 
 
-def _team() -> tuple[Any, ...]:
-    """The functions of torch's OpenMP runtime that `share` needs; empty where torch has none."""
-    return () if os.getpid() != _PROCESS else _openmp()  # in a fork the runtime's threads have stayed behind
-
-
-@functools.cache
-def _openmp() -> tuple[Any, ...]:
-    try:
-        torch_cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        return tuple(
-            ctypes.cast(getattr(torch_cpu, name), ctypes.c_void_p)
-            for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
-        )
-    except (OSError, AttributeError):
-        return ()
-
-
 def _lanes(
     u: Tensor, blocks: Sequence[Tensor], kind: int, structure: tuple[bool, bool], every: int
 ) -> list[Any]:  # fmt: skip
@@ -208,7 +189,7 @@ def _share(name: str, dtype: torch.dtype, parts: list[Any], arguments: list[Any]
     run, p, count = getattr(library, name), _pointers(*blocks), len(parts)
     if count == 1:
         return bool(run(parts[0], arguments[0], p))
-    if team := _team():
+    if team := native.team():
         sizes = (_Sizes * count)(*parts)
         each = (ctypes.c_void_p * count)(*(ctypes.addressof(a) for a in arguments))
         return bool(library.share(run, ctypes.c_long(count), sizes, each, p, *team))
