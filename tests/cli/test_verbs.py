@@ -223,3 +223,25 @@ def test_a_rate_is_scored_as_a_rate_and_as_what_it_integrates_to(eqnets, tmp_pat
     assert "no certificate covers" in shown.out
     page = tmp_path / "page.html"
     assert eqnets("report", tmp_path / "m", path, "-o", page).code == 0
+
+
+def test_a_delay_that_cannot_be_told_is_said(eqnets, tmp_path: Path) -> None:
+    u, y = torch.randn(2, 400, 1, generator=torch.Generator().manual_seed(0)).double().numpy()
+    path = tmp_path / "noise.csv"
+    np.savetxt(path, np.hstack([u, y]), delimiter=",", header="in,out", comments="")
+    words = [path, "--u", "in", "--y", "out", "--dt", DT]
+    assert "out answers in: no answer stands out from the noise" in eqnets("check", *words).out
+    fitted = eqnets("fit", *words, "--delay", "auto", "--steps", 1, "--nx", 1, "--nv", 2, "-o", tmp_path / "m")
+    assert fitted.code == 0 and "note: No answer to the input 'in' stands out" in fitted.out
+
+
+def test_a_delay_longer_than_the_first_samples_is_fitted_tested_and_reported(eqnets, tmp_path: Path) -> None:
+    u = torch.randn(700, 1, generator=torch.Generator().manual_seed(0)).double().numpy()
+    y = 0.5 * np.roll(u, 60)
+    path = tmp_path / "late.csv"
+    np.savetxt(path, np.hstack([u, y])[60:], delimiter=",", header="in,out", comments="")
+    words = [path, "--u", "in", "--y", "out", "--dt", DT]
+    fitted = eqnets("fit", *words, "--delay", 60, "--steps", 1, "--nx", 1, "--nv", 2, "-o", tmp_path / "m")
+    assert fitted.code == 0, fitted.err
+    eqnets("test", tmp_path / "m", path).refused("after 60 samples", "--n-init")
+    assert eqnets("test", tmp_path / "m", path, "--n-init", 61).code == 0

@@ -61,7 +61,8 @@ def test_a_model_without_the_delay_is_worse(data) -> None:
 def test_auto_leaves_one_sample_to_the_model() -> None:
     data = late([3000])
     lags = {g.input: g.samples for g in describe(data).delays}
-    found = settle_delay("auto", data, "ren", eq.Contracting())
+    found, doubts = settle_delay("auto", data, "ren", eq.Contracting())
+    assert doubts == []
     assert found == tuple(max((lags[name] or 0) - 1, 0) for name in data.u_names)
     assert LATE[0] - 1 <= found[0] <= LATE[0] and found[1] == 0
 
@@ -88,4 +89,30 @@ def test_what_a_delay_breaks_is_refused_before_any_time_is_spent(data) -> None:
         settle_delay(2, data, "gru", "none")
     with pytest.raises(DataError, match="too few"):
         settle_delay(299, data, "ren", eq.Contracting())
-    assert settle_delay(0, data, "gru", "none") == (0, 0)
+    assert settle_delay(0, data, "gru", "none") == ((0, 0), [])
+
+
+def test_an_input_that_nothing_answers_is_named() -> None:
+    """Its delay is 0, and the fit and its file say that it is a guess."""
+    record = late([3000]).records[0]
+    idle = np.random.default_rng(5).standard_normal((len(record), 1))
+    u = np.hstack([record.u, idle])
+    data = eq.Data((Record(u, record.y, "r"),), dt=0.1, u_names=("felt", "prompt", "idle"))
+    delays, doubts = settle_delay("auto", data, "ren", eq.Contracting())
+    assert delays[0] > 0 and delays[2] == 0
+    assert len(doubts) == 1 and "'idle' stands out" in doubts[0] and "taken as 0" in doubts[0]
+    fit = eq.identify(data, delay="auto", **QUICK | {"steps": 1})
+    assert fit.notes[0] == doubts[0]
+    assert not any("stands out" in note for note in eq.identify(data, delay=(7, 0, 0), **QUICK | {"steps": 1}).notes)
+
+
+def test_outputs_that_answer_the_time_before_the_record_set_no_state(data, tmp_path: Path) -> None:
+    fit = eq.identify(data, delay=LATE, **QUICK | {"steps": 1})
+    test = late([300], seed=9)
+    fit.save(tmp_path / "m")
+    for model in (fit, fit.linear, eq.load(tmp_path / "m"), eq.load(tmp_path / "m").linear):
+        for few in (1, LATE[0]):
+            with pytest.raises(InputError, match="felt after 7 samples.*more than 7"):
+                model.score(test, n_init=few)
+        assert np.isfinite(model.score(test, n_init=LATE[0] + 1).rmse).all()
+        assert np.isfinite(model.score(test, n_init=0).rmse).all()

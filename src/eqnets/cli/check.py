@@ -27,9 +27,11 @@ def check(
     _say_records(found)
     _say_channels(found)
     for guess in found.delays:
-        if guess.samples is not None:
-            lag = f"{guess.samples} samples ({guess.samples * found.dt:g} s)" if guess.samples else "at once"
-            typer.echo(f"  {guess.output} answers {guess.input}: {lag}")
+        if guess.samples is None:
+            lag = "no answer stands out from the noise, so its delay cannot be told (--delay auto takes 0)"
+        else:
+            lag = f"after {guess.samples} samples ({guess.samples * found.dt:g} s)" if guess.samples else "at once"
+        typer.echo(f"  {guess.output} answers {guess.input}: {lag}")
     for share in found.linear:
         if share.share is None:
             typer.echo(f"  {share.output}: too short to tell how much of it a linear model could explain")

@@ -98,7 +98,8 @@ def fit(
         bar.close()
     fitted.settings["command"] = common.command_line()
     fitted.save(folder, force=force or resume)
-    report(fitted, folder / "report.html", data=data, force=force or resume)
+    n_init = max(50, fitted.delay + 1)
+    report(fitted, folder / "report.html", data=data, n_init=n_init, force=force or resume)
     keeper.clear()
     _say(fitted, data, val)
     proof = "certificate.json, " if fitted.certificate is not None else ""
@@ -125,7 +126,10 @@ def _say(fitted: Fit, data: Data, val: float) -> None:
             typer.echo(f"{fitted.settings[short]} {what}, by the validation errors of short trials ({rows})")
     typer.echo(f"\n{common.evidence(fitted)}\n")
     tails = data.split(val)[1]
-    n_init = min(50, min(tails.lengths) // 4)
+    shortest = min(tails.lengths)
+    n_init = min(50, shortest // 4)
+    if n_init <= fitted.delay:
+        n_init = fitted.delay + 1 if fitted.delay + 1 < shortest else 0
     seen = fitted.settings["refit"]
     common.say_scores(
         "tails of the training records, which chose the model"

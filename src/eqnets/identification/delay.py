@@ -24,8 +24,8 @@ Delay = int | Sequence[int] | str
 """Samples: one number for all inputs, one for each, or "auto"."""
 
 
-def settle_delay(delay: Delay, data: Data, model: str, guarantee: Promise) -> tuple[int, ...]:
-    """The delay of every input.
+def settle_delay(delay: Delay, data: Data, model: str, guarantee: Promise) -> tuple[tuple[int, ...], list[str]]:
+    """The delay of every input, and what "auto" could not tell.
 
     "auto" takes one sample less than the first lag at which an output answers the input, so that an estimate that is
     one sample too long does no harm: a model learns a short delay, but cannot answer before it sees.
@@ -37,17 +37,24 @@ def settle_delay(delay: Delay, data: Data, model: str, guarantee: Promise) -> tu
         guarantee: what the model promises.
 
     Returns:
-        (nu) samples.
+        (nu) samples, and a sentence for every input whose answer does not stand out from the noise: its delay is 0.
 
     Raises:
         InputError: not whole numbers of at least 0, one for all inputs or one for each; or a model or guarantee that
             does not allow a delay.
         DataError: a record is not longer than the delay.
     """
+    doubts: list[str] = []
     if delay == "auto":
         found = {name: [g.samples for g in describe(data).delays if g.input == name] for name in data.u_names}
         lags = [[lag for lag in found[name] if lag is not None] for name in data.u_names]
         delays = tuple(max(min(each) - 1, 0) if each else 0 for each in lags)
+        doubts = [
+            f"No answer to the input '{name}' stands out from the noise; its delay is taken as 0. Give it with delay= "
+            "(--delay), if you know it."
+            for name, each in zip(data.u_names, lags, strict=True)
+            if not each
+        ]
     else:
         asked = list(delay) if isinstance(delay, list | tuple) else [delay] * data.nu
         delays = tuple(d for d in asked if isinstance(d, int) and not isinstance(d, bool) and d >= 0)
@@ -57,7 +64,7 @@ def settle_delay(delay: Delay, data: Data, model: str, guarantee: Promise) -> tu
                 f"got {delay!r}."
             )
     if not any(delays):
-        return delays
+        return delays, doubts
     if not KINDS[model].fused:
         raise InputError(f"a {KINDS[model].title} has no states to put a delay into; leave delay out, it may learn it.")
     if guarantee != "none" and not isinstance(guarantee, Contracting | Lipschitz):
@@ -67,7 +74,7 @@ def settle_delay(delay: Delay, data: Data, model: str, guarantee: Promise) -> tu
         )
     if min(data.lengths) < max(delays) + 2:
         raise DataError(f"a record has {min(data.lengths)} samples, too few for a delay of {max(delays)}; drop it.")
-    return delays
+    return delays, doubts
 
 
 def undelayed(data: Data, delays: Sequence[int]) -> Data:

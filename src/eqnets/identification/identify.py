@@ -139,7 +139,7 @@ def identify(
     if not isinstance(data, Data):
         data = read(data, dt=dt)
     supply_of(guarantee, data.nu, data.ny)  # one that does not fit the channels is refused before any time is spent
-    delays = settle_delay(delay, data, model, guarantee)
+    delays, doubts = settle_delay(delay, data, model, guarantee)
     data = undelayed(data, delays)
     parts = _Parts.of(data, val, guarantee)
     if integrator == "refuse" and guarantee != "none":
@@ -177,9 +177,10 @@ def identify(
         certificate = certify_delayed(guarantee, lfr, own, witness, delays)
     return Fit(
         system=system, prior=parts.physical(prior), model=found.model, certificate=certificate,
-        linear=Identified(start, parts.physical(with_registers(found.linear.prior, delays))),
+        linear=Identified(start, parts.physical(with_registers(found.linear.prior, delays)), delay=max(delays)),
+        delay=max(delays),
         guarantee=guarantee, normaliser=parts.normaliser, history=found.training.history, x0=found.training.x0,
-        notes=(*found.notes, *([NOTHING] if guarantee == "none" else [])),
+        notes=(*doubts, *found.notes, *([NOTHING] if guarantee == "none" else [])),
         data_info=describe_data(data, parts.ends, val), environment=environment(),
         settings={
             "model": model, "guarantee": repr(guarantee) if guarantee != "none" else "none",
