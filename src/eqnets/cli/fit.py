@@ -65,7 +65,7 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in DIR.")] = False,
     force: common.Force = False,
 ) -> None:
-    """Fit a model that keeps a guarantee, or a compared one; certify it, and write the folder with its report."""
+    """Fit a model that keeps a guarantee, or a compared one. It is certified; its folder holds a report."""
     folder = folders.new_folder(output, force=force, resume=resume)
     length = common.length(minutes, steps)
     neurons = common.neurons(nv)

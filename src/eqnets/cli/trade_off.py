@@ -46,7 +46,7 @@ def trade_off(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted curve in DIR.")] = False,
     force: common.Force = False,
 ) -> None:
-    """Fit a model under each of several gain bounds, each from the one before, and linear models beside them."""
+    """Fit a model under each of several gain bounds. Each starts from the one before; linear models stand beside."""
     folder = folders.new_folder(output, force=force, resume=resume)
     length = common.length(minutes, steps, usual=10.0)
     gammas = _bounds(gamma)
