@@ -23,6 +23,7 @@ from eqnets_verify import Block
 from eqnets_verify.check import LEMMAS
 
 F64 = torch.float64
+_OUTPUT = ("C2", "D21", "D22")
 _HALF = np.polynomial.legendre.leggauss(40)
 
 
@@ -42,6 +43,9 @@ def cases_around() -> list[Case]:
         case(eq.RegionOfAttraction(bound=(1.0, 1.6), multiplier="circle"), saturated, None),
         case(eq.RegionOfAttraction(bound=2.0), hanging.lfr(0.05, "euler"), None),
     ]
+    for dt in (None, 0.05):  # around the hanging position with a weak spring, where no gain holds between all pairs
+        spring = eq.plants.Pendulum(1, 1, 1.0, 1.0, upright=False, kp=0.6).lfr(*(() if dt is None else (dt, "euler")))
+        found.append(case(eq.DissipativeAround([[-1.0]], [[0.0]], [[36.0]]), spring, None))
     for dt, activation, multiplier in (
         (0.1, "relu,leaky_relu(0.25),tanh", "circle"), (None, "tanh,sigmoid,gelu", "lure"),
         (None, "leaky_relu(0.25),sine_defect,hardtanh", "circle"), (1.0, "softplus,identity,silu", "circle"),
@@ -52,7 +56,10 @@ def cases_around() -> list[Case]:
             for k, s in {"A": (2, 2), "B1": (2, 3), "C1": (3, 2), "B2": (2, 1), "D12": (3, 1)}.items()
         }
         blocks["A"] = blocks["A"] - torch.eye(2, dtype=F64) if dt is None else blocks["A"]
-        lfr = eq.LFR(**blocks, C2=[[1.0, 0.0]], D22=[[0.0]], activation=activation, dt=dt, y_units=["m"])
+        lfr = eq.LFR(**blocks, C2=[[1.0, 0.0]], D22=[[0.5]], activation=activation, dt=dt, y_units=["m"])
+        found += [
+            case(eq.DissipativeAround([[-1.0]], [[0.1]], [[25.0]], input=at), lfr, None) for at in ((0.0,), (0.7,))
+        ]
         found += [
             case(eq.AbsoluteStability(multiplier=multiplier), lfr, None),
             case(eq.AbsoluteStability(input=(0.7,), multiplier=multiplier), lfr, None),
@@ -72,7 +79,11 @@ def is_proved(document: dict[str, Any], blocks: dict[str, Block]) -> bool:
     nx, nv = len(b["A"]), len(b["D11"])
     names = document["activation"].split(",") if "," in document["activation"] else [document["activation"]] * nv
     lam, low, high, eta = (exact_array(x) for x in (document["Lambda"], c["low"], c["high"], c["eta"]))
-    fits = not np.any(b["D11"]) and all(x > 0 for x in lam) and document["rate"] is None and c["tolerance"] >= 0
+    supplied = c["kind"] == "storage"
+    fits = not (supplied and (any(c["eta"]) or any(c["bound"])))
+    fits = (
+        fits and not np.any(b["D11"]) and all(x > 0 for x in lam) and document["rate"] is None and c["tolerance"] >= 0
+    )
     if not fits or (dt is not None and (not dt > 0 or any(eta))):
         return False
     off = Fraction(c["tolerance"])
@@ -91,20 +102,28 @@ def is_proved(document: dict[str, Any], blocks: dict[str, Block]) -> bool:
     levels = [floor] + [
         floor - (m + t) * np.multiply.outer(r, r) for m, t, r in zip(least, edges, C, strict=True) if t is not None
     ]
-    # V' or V⁺ − V, as a quadratic form of (ξ, w), minus what the sectors are worth
-    n = nx + nv
-    M = exact_array([0.0] * n * n).reshape(n, n)
-    after = np.hstack([b["A"], b["B1"]])
-    x, w = (exact_array(part.ravel().tolist()).reshape(part.shape) for part in np.split(np.eye(n), [nx]))
+    # V' or V⁺ − V, as a quadratic form of (ξ, w, u), minus what the sectors are worth and what is supplied
+    nu = blocks["B2"].shape[1]
+    n = nx + nv + nu
+    M, one = exact_array([0.0] * n * n).reshape(n, n), exact_array(np.eye(n).ravel().tolist()).reshape(n, n)
+    x, w, u = one[:nx], one[nx : nx + nv], one[nx + nv :]
+    after, seen, y = (np.hstack([b[k] for k in row]) for row in (("A", "B1", "B2"), ("C1", "D11", "D12"), _OUTPUT))
     if dt is None:
         rows = 2 * (x.T @ P @ after) + 2 * (w.T @ (eta[:, None] * (C @ after)))
         change = (rows + rows.T) / 2
     else:
         change = after.T @ P @ after - x.T @ P @ x
     for i in range(nv):
-        p, r = w[i] - low[i] * (C[i] @ x), w[i] - high[i] * (C[i] @ x)
+        p, r = w[i] - low[i] * seen[i], w[i] - high[i] * seen[i]
         M = M + lam[i] * (np.multiply.outer(p, r) + np.multiply.outer(r, p))
-    return all(map(is_definite, [M - change, *levels]))
+    M = M - change
+    if supplied:
+        Q, S, R = (np.array([exact_array(row) for row in c[name]]) for name in "QSR")
+        cross = u.T @ S @ y
+        M = M + (y.T @ (Q + Q.T) @ y + u.T @ (R + R.T) @ u) / 2 + cross + cross.T
+    else:
+        M = M[: nx + nv, : nx + nv]
+    return all(map(is_definite, [M, *levels]))
 
 
 def _in_sector(name: str, v: Fraction, off: Fraction, z: float | None, low: Fraction, high: Fraction) -> bool:
@@ -175,6 +194,8 @@ def counterexample(document: dict[str, Any], blocks: dict[str, Block], seed: int
         return False  # the premise does not hold
     P, C, eta = (np.array(x, dtype=np.float64) for x in (symmetric_of(document["P"]), b["C1"], c["eta"]))
     z = np.array([np.inf if bound is None else bound for bound in c["bound"]])
+    if c["kind"] == "storage":
+        return _oversupplied(c, dt, b, phi, star, P, rng)
     nodes, weights = (_HALF[0] + 1) / 2, _HALF[1] / 2
     at = C @ star + fed
 
@@ -203,6 +224,43 @@ def counterexample(document: dict[str, Any], blocks: dict[str, Block], seed: int
         change = 2 * np.einsum("mi,ij,mj->m", s, P, f) + 2 * ((f @ C.T) * w) @ eta
         left = False
     return bool(left or (change > 1e-7 * size).any())
+
+
+def _oversupplied(c: dict, dt: float | None, b: dict, phi: Any, star: NDArray, P: NDArray, rng: Any) -> bool:
+    """Whether a run from a drawn state, under drawn inputs, gives more than was supplied to it and stored at first."""
+    Q, S, R = (np.array(c[name], dtype=np.float64) for name in "QSR")
+    step = 0.05 / (1 + np.abs(b["A"]).max())
+
+    def rates(x: NDArray, u: NDArray) -> tuple[NDArray, NDArray]:
+        w = phi(x @ b["C1"].T + u @ b["D12"].T + b["bv"])
+        y = x @ b["C2"].T + w @ b["D21"].T + u @ b["D22"].T + b["by"]
+        return x @ b["A"].T + w @ b["B1"].T + u @ b["B2"].T + b["bx"], y
+
+    held = np.array([c["input"]], dtype=np.float64)
+    rest = rates(star[None], held)[1]
+    x = star + rng.standard_normal((60, len(star))) * 10.0 ** rng.uniform(-2, 1, (60, 1)) * rng.integers(0, 2, (60, 1))
+    stored, total = np.einsum("mi,ij,mj->m", x - star, P, x - star), np.zeros(60)
+    size = 1e-9 + stored
+    drift, period = rng.standard_normal((60, held.shape[1])), rng.uniform(2, 200, (60, 1))
+    scale = 10.0 ** rng.uniform(-2, 1, (60, 1))
+    for t in range(120):
+        u = held + scale * drift * np.cos(2 * np.pi * t / period)
+        f, y = rates(x, u)
+        if dt is None:
+            k2 = rates(x + step / 2 * f, u)[0]
+            k3 = rates(x + step / 2 * k2, u)[0]
+            middle, x = x + step / 2 * k2, x + step / 6 * (f + 2 * k2 + 2 * k3 + rates(x + step * k3, u)[0])
+            ends = [(y, 1 / 6), (rates(middle, u)[1], 4 / 6), (rates(x, u)[1], 1 / 6)]
+        else:
+            x, ends = f, [(y, 1.0)]
+        for at, share in ends:
+            dy, du = at - rest, u - held
+            part = np.einsum("mi,ij,mj->m", dy, Q, dy) + 2 * np.einsum("mi,ij,mj->m", du, S, dy)
+            part = (part + np.einsum("mi,ij,mj->m", du, R, du)) * share * (step if dt is None else 1.0)
+            total, size = total + part, size + np.abs(part)
+        if (total < -stored - 1e-4 * size).any():
+            return True
+    return False
 
 
 def _equilibrium(flow: Any, x: NDArray[Any], dt: float | None) -> NDArray[Any] | None:

@@ -3,23 +3,24 @@
 With p, r of the sectors [α, β], V = ξᵀPξ + 2 Σ η_i ∫₀(φ_i − w_i*) falls if (★) − (EwᵀH C1 Lx + its transpose) ≻ 0, H =
 diag η (0 in discrete time). αs² ≤ 2∫ ≤ βs², so that V ≥ ξᵀ(P + Σ m_j c_jc_jᵀ)ξ, m = min(ηα, ηβ): this must be ≻ 0. With
 −t, t z² = 1 − 2 min η∫ at ±z, in the place of m_i it says that V > 1 where |v_i − v_i*| = z: there is no way out.
+With a supply, no bounds and η = 0, (★) over deviations from the point says that V grows by the supply at most.
 """
 
 from fractions import Fraction
 from math import ceil, factorial, floor
-from typing import Any
 
 from eqnets_verify.exact import Dyadic, dyadic, scaled, symmetric, times
 from eqnets_verify.files import demand
-from eqnets_verify.inequality import System, inequality, rounded
+from eqnets_verify.inequality import System, inequality, rounded, supply_of
 
 
-def around(s: System, names: list[str], c: dict[str, Any], bv: list[float]) -> dict[str, Dyadic]:
+def around(s: System, names: list[str], c: dict, bv: list[float]) -> dict[str, Dyadic]:
     """The matrices that have to be positive definite for a claim c; its sectors are checked here."""
     nx, nw, point = s.size["x"], s.size["w"], [*c["equilibrium"], *c["input"], 1]
     sizes = [len(c[key]) for key in ("equilibrium", "input", "bound", "low", "high", "eta")]
     fits = sizes == [nx, s.size["u"]] + [nw] * 4 and c["tolerance"] >= 0 and all(z is None or z > 0 for z in c["bound"])
     fits = fits and nx > 0 and not any(map(any, s.blocks["D11"])) and (s.dt is None or not any(c["eta"]))
+    fits = fits and ("Q" not in c or not any([*c["bound"], *c["eta"]]))  # a supply is one of all states, V quadratic
     demand(fits, "its sizes, tolerance or bounds do not fit, or D11 or, in discrete time, eta is not zero")
     weights, seen = [[]], zip(s.blocks["C1"], s.blocks["D12"], bv, strict=True)
     for i, (row, z, a, b, h) in enumerate(zip(seen, c["bound"], c["low"], c["high"], c["eta"], strict=True)):
@@ -34,7 +35,8 @@ def around(s: System, names: list[str], c: dict[str, Any], bv: list[float]) -> d
         E = Dyadic([[int(j == k * nx + i) for j in range(n)] for i in range(nx)], 0)
         terms += [(1, E, times(dyadic(s.P), E)), (1, times(C1, E), scaled(known, times(C1, E)))]
     sectors = s._replace(slopes=list(zip(c["low"], c["high"], strict=True)))
-    return {"P": symmetric(n, terms), "inequality": inequality(sectors, float(s.dt is not None), "xw", eta=c["eta"])}
+    parts, supply = ("xwu", supply_of(c, s.size["u"], s.size["y"])) if "Q" in c else ("xw", None)
+    return {"P": symmetric(n, terms), "inequality": inequality(sectors, float(bool(s.dt)), parts, supply, c["eta"])}
 
 
 def _known(name: str, slopes: tuple, v: Fraction, off: Fraction, z: Fraction) -> tuple:

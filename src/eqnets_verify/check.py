@@ -1,7 +1,6 @@
 """From a certificate and the weights to a sentence that is true, or to the reason why there is none."""
 
 import hashlib
-import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,17 +59,18 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
     names = d["activation"].split(",") if "," in d["activation"] else [d["activation"]] * size["w"]
     slopes = _slopes(names := list(map(str.strip, names)), size["w"])
     neurons_only = claim["kind"] in ("wellposed", "monotone")
-    demand(len(d["P"]) == (not neurons_only) * size["x"], f"P has {len(d['P'])} rows, which does not fit the model")
-    positive = len(d["Lambda"]) == size["w"] and min(d["Lambda"], default=1.0) > 0
-    demand(positive, "Lambda does not hold one positive multiplier per neuron")
+    sizes = [len(d["P"]), len(d["Lambda"])]
+    demand(sizes == [(not neurons_only) * size["x"], size["w"]], f"P of {sizes[0]} rows or Lambda does not fit")
+    demand(min(d["Lambda"], default=1.0) > 0, "Lambda holds a multiplier that is not positive")
     matrices = {name: block.rows() for name, block in blocks.items() if len(block.shape) == 2}
     system, least = System(matrices, size, slopes, dt, d["P"], d["Lambda"]), float(dt is not None)
     needed = {} if neurons_only else {"P": dyadic(d["P"])}
     if rate is not None:
-        stated, alone = claim.get("rate", least), neurons_only or claim["kind"] == "around"  # there P need not be ≻ 0
+        stated, alone = claim.get("rate", least), neurons_only or "eta" in claim  # there P need not be ≻ 0
         implied = not alone and (0 <= rate <= stated if dt else rate >= stated)
         demand(implied, f"the rate {rate!r} besides it does not imply the claim, or nothing about pairs is claimed")
         needed["rate"] = inequality(system, rate, "xw")
+    _demand_supply(claim, size["u"], size["y"], d["labels"])
     match claim["kind"]:
         case "wellposed":
             if proofs["inequality"] or any(any(row[i:]) for i, row in enumerate(matrices["D11"])):
@@ -81,10 +81,9 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
         case "contracting":
             demand(0 < claim["rate"] <= 1 if dt else claim["rate"] >= 0, f"{claim['rate']!r} is no contraction rate")
             needed |= {"inequality": inequality(system, claim["rate"], "xw")} if rate is None else {}
-        case "around":
+        case "around" | "storage":
             needed |= around(system, names, claim, blocks["bv"].values)
         case kind:
-            _demand_supply(claim, size["u"], size["y"], d["labels"])
             needed["inequality"] = inequality(system, least, "xwu", supply_of(claim, size["u"], size["y"]))
             # Q of a dissipative system may be anything, so that its neurons are shown apart
             needed |= {"neurons": inequality(system, least, "w")} if kind == "dissipative" else {}
@@ -101,7 +100,7 @@ def _slopes(names: list[str], count: int) -> list[tuple[float, float]]:
         a = float(match[2]) if match else 0.0
         with_number = {"leaky_relu": (a, 1.0), "elu": (0.0, max(1.0, a)), "softshrink": (0.0, 1.0)}
         found.append(with_number[match[1]] if match else LEMMAS.get(name, (0.0, -1.0)))
-    fits = len(found) == count and all(low <= high < math.inf for low, high in found)
+    fits = len(found) == count and all(low <= high < 1e300 for low, high in found)
     demand(fits, f"there is no slope lemma for each neuron in the activation '{', '.join(names)[:60]}'")
     return found
 
@@ -115,6 +114,5 @@ def _demand_supply(claim: dict[str, Any], nu: int, ny: int, labels: dict[str, An
             demand(scale is None or (len(scale) == count and min(scale, default=1) > 0), f"{end}_scale does not fit")
     elif claim["kind"] == "passive":
         demand(nu == ny and claim["output_strict"] >= 0, "passivity needs nu = ny and output_strict ≥ 0")
-    else:
-        for name, height, width in (("Q", ny, ny), ("S", nu, ny), ("R", nu, nu)):
-            demand([len(row) for row in claim[name]] == [width] * height, f"{name} is not {height} × {width}")
+    for name, height, width in (("Q", ny, ny), ("S", nu, ny), ("R", nu, nu)) * ("Q" in claim):
+        demand([len(row) for row in claim[name]] == [width] * height, f"{name} is not {height} × {width}")

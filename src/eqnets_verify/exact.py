@@ -26,9 +26,8 @@ def times(A: Dyadic, B: Dyadic) -> Dyadic:
 
 def scaled(factors, A: Dyadic) -> Dyadic:
     """The product diag(factors) A."""
-    weights = dyadic([factors])
-    rows = [[weight * x for x in row] for weight, row in zip(weights.rows[0], A.rows, strict=True)]
-    return Dyadic(rows, A.k + weights.k)
+    ((weights,), k) = dyadic([factors])
+    return Dyadic([[weight * x for x in row] for weight, row in zip(weights, A.rows, strict=True)], A.k + k)
 
 
 def symmetric(n: int, terms: list) -> Dyadic:

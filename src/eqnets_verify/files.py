@@ -10,16 +10,14 @@ from typing import Any, NamedTuple
 SHAPES = {"A": "xx", "B1": "xw", "B2": "xu", "C1": "wx", "D11": "ww", "D12": "wu", "C2": "yx", "D21": "yw", "D22": "yu"}
 SHAPES |= {"bx": "x", "bv": "w", "by": "y"}
 LABELS = {key: ([str], None) for key in ("u_names", "y_names", "u_units", "y_units")}
+QSR = dict.fromkeys("QSR", [[float]])
+AROUND = {"tolerance": float, "bound": [(float, None)]}
+AROUND |= dict.fromkeys(("equilibrium", "input", "low", "high", "eta"), [float])
 CLAIMS = {
-    "wellposed": {},
-    "monotone": {"m": float},
-    "contracting": {"rate": float},
-    "lipschitz": {"gamma": float, "u_scale": ([float], None), "y_scale": ([float], None)},
-    "dissipative": {"Q": [[float]], "S": [[float]], "R": [[float]]},
-    "passive": {"input_strict": float, "output_strict": float},
-    "around": dict.fromkeys(("equilibrium", "input", "low", "high", "eta"), [float])
-    | {"tolerance": float, "bound": [(float, None)]},
-}
+    "wellposed": {}, "monotone": {"m": float}, "contracting": {"rate": float}, "dissipative": QSR,
+    "lipschitz": {"gamma": float, "u_scale": ([float], None), "y_scale": ([float], None)}, "around": AROUND,
+    "passive": {"input_strict": float, "output_strict": float}, "storage": AROUND | QSR,
+}  # fmt: skip
 FACTOR = ({"scale": [int], "shift": float, "bits": int, "L": [[int]]}, None)
 DOCUMENT = {
     "format": str, "version": int, "claim": dict, "rate": (float, None), "activation": str, "dt": (float, None),

@@ -56,7 +56,7 @@ def monotone(s: System, m: float) -> Dyadic:
 
 def supply_of(claim: dict[str, Any], nu: int, ny: int) -> tuple:
     """(Q, S, R) of a claim; 1/s² and γ²/s² of a gain are rounded to the side that makes (★) harder."""
-    if claim["kind"] == "dissipative":
+    if "Q" in claim:
         return claim["Q"], claim["S"], claim["R"]
     if claim["kind"] == "passive":
         strict = [-2 * Fraction(claim[end]) for end in ("output_strict", "input_strict")]

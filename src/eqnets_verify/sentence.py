@@ -2,32 +2,36 @@
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
-from typing import Any
 
 
-def sentence(claim: dict[str, Any], rate: float | None, size: dict[str, int], dt: float | None, labels: dict) -> str:
+def sentence(claim: dict, rate: float | None, size: dict[str, int], dt: float | None, labels: dict) -> str:
     """What was proved about the model."""
     two = "Whatever two inputs this model is fed, " + ("from one initial state, " if size["x"] else "")
+    s_u, s_y = (_channels(end, claim.get(f"{end}_scale"), size[end], labels) for end in "uy")
     match claim:
         case {"kind": "lipschitz"}:
-            s_u, s_y = (_channels(end, claim[f"{end}_scale"], size[end], labels) for end in "uy")
             words = f"{two}‖Δy/s_y‖ ≤ {up(claim['gamma'])} ‖Δu/s_u‖, with s_u = ({s_u}) and s_y = ({s_y})."
         case {"kind": "passive", "input_strict": nu, "output_strict": eps}:
             words = f"{two}Σ ⟨Δu, Δy⟩ ≥ {down(nu)} Σ|Δu|² + {down(eps)} Σ|Δy|²."
-        case {"kind": "dissipative", "Q": Q, "S": S, "R": R}:
-            words = f"{two}Σ (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ 0 with Q = {Q}, S = {S}, R = {R}."
-        case {"kind": "around", "equilibrium": x, "input": u, "tolerance": off, "bound": bound, "eta": eta}:
-            # the set that nothing leaves is named to the bit; a tolerance may be rounded downwards
+        case {"Q": Q, "S": S, "R": R}:
+            one = "around the equilibrium, from every state and under every input, for Δ· = · − ·*, ", "−Δx₀ᵀPΔx₀"
+            who, least = one if "eta" in claim else (two, "0")
+            words = f"{who}Σ (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ {least} with Q = {Q}, S = {S}, R = {R}, measured in u = "
+            words += f"({s_u}), y = ({s_y})."
+        case {"bound": bound, "eta": eta}:  # the set that nothing leaves is named to the bit
             inside = [f"|v_{i + 1} − v*_{i + 1}| < {z!r}" for i, z in enumerate(bound) if z is not None]
             start = f" from {{{', '.join(['V < 1', *inside])}}} stays there and" if inside else ""
-            words = f"If x* is an equilibrium under a constant input, and its v* lies within {down(off)} of v at "
-            words += f"x = {x}, u = {u}, then every trajectory under that input{start} goes to x* exponentially. "
-            words += f"V = ξᵀPξ + 2 ηᵀ∫(φ − w*), ξ = x − x*, η = {eta}. This says nothing of pairs of trajectories."
+            words = f"every trajectory under that input{start} goes to x* exponentially. V = ξᵀPξ + 2 ηᵀ∫(φ − w*), "
+            words += f"ξ = x − x*, η = {eta}."
         case {"kind": "contracting"}:
             words, rate = "", claim["rate"] if rate is None else rate
         case _:
             words, rate = "At every state and input, the equation of the neurons has exactly one solution.", None
             words += f" ⟨Δw, (I − D11)Δw⟩ ≥ {down(claim['m'])} |Δw|²." if "m" in claim else ""
+    if "eta" in claim:  # a tolerance may be rounded downwards
+        point = f"v* lies within {down(claim['tolerance'])} of v at x = {claim['equilibrium']}, u = {claim['input']}"
+        words = f"If x* is an equilibrium under a constant input, and its {point}, then {words} This says "
+        words += "nothing of pairs of trajectories."
     words = words.replace("Σ", "∫") if dt is None else words
     return f"{words} {_forgets(rate, size, dt)} This speaks of the model, not of the plant.".replace("  ", " ").strip()
 
@@ -56,7 +60,7 @@ def _forgets(rate: float | None, size: dict[str, int], dt: float | None) -> str:
     return f"{words}: by the factor {up(rate)} per step of {dt!r} s, a time constant of {slowest} s."
 
 
-def _channels(end: str, scale: list[float] | None, count: int, labels: dict[str, Any]) -> str:
+def _channels(end: str, scale: list[float] | None, count: int, labels: dict) -> str:
     names, units = labels[f"{end}_names"] or [f"{end}{i + 1}" for i in range(count)], labels[f"{end}_units"]
     shown = zip(names, scale or [1.0] * count, units or [""] * count, strict=True)
     return ", ".join(f"{name}: {size!r} {unit}".strip() for name, size, unit in shown)

@@ -1,6 +1,7 @@
 """Claims about LFRs, and the evidence for them: certify, save, verify."""
 
-from eqnets.certification.around import AbsoluteStability, RegionOfAttraction
+from eqnets.certification.around import AbsoluteStability, DissipativeAround, RegionOfAttraction
+from eqnets.certification.around_supply import StorageCertificate
 from eqnets.certification.artefact import Certificate, verify
 from eqnets.certification.certify import certify
 from eqnets.certification.channels import channels
@@ -26,6 +27,7 @@ __all__ = [
     "Contracting",
     "ConvCertificate",
     "Dissipative",
+    "DissipativeAround",
     "ErrorBar",
     "Labels",
     "Lipschitz",
@@ -38,6 +40,7 @@ __all__ = [
     "Passive",
     "RegionOfAttraction",
     "StabilityCertificate",
+    "StorageCertificate",
     "ThreeNumbers",
     "WellPosed",
     "certify",

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from eqnets.certification.checked import number
+from eqnets.certification.dissipation import Dissipative, Matrix
 from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
 from eqnets.certification.sector import Sector, sector
@@ -106,7 +107,45 @@ class RegionOfAttraction:
         return self.bound
 
 
+@dataclass(frozen=True)
+class DissipativeAround:
+    """Σ (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ −V(x₀), Δy = y − y*, Δu = u − u*, around one equilibrium (∫ in continuous time).
+
+    V is a quadratic form of x − x*, so that the sum is not negative for every run that starts at x*. It speaks of one
+    equilibrium, not of pairs of trajectories: that is `Dissipative`.
+
+    Args:
+        Q: (ny, ny), symmetric; rows of numbers, an array or a tensor.
+        S: (nu, ny).
+        R: (nu, nu), symmetric.
+        equilibrium: the state (nx,), or a guess that Newton's method improves; None: the origin.
+        input: the constant input (nu,); None: zero.
+
+    Raises:
+        InputError: a matrix holds something else than finite numbers, or Q or R is not symmetric.
+    """  # noqa: DOC502
+
+    Q: Matrix
+    S: Matrix
+    R: Matrix
+    equilibrium: tuple[float, ...] | None = None
+    input: tuple[float, ...] | None = None
+    kind = "storage"
+
+    def __post_init__(self) -> None:
+        checked = self.supply
+        for name in "QSR":
+            object.__setattr__(self, name, getattr(checked, name))
+        _check_point(self)
+
+    @property
+    def supply(self) -> Dissipative:
+        """The same supply between pairs of trajectories."""
+        return Dissipative(self.Q, self.S, self.R)
+
+
 AroundOne = AbsoluteStability | RegionOfAttraction
+AtPoint = AroundOne | DissipativeAround
 
 
 @dataclass(frozen=True)
@@ -133,7 +172,7 @@ class Point:
         ]
 
 
-def find_point(claim: AroundOne, lfr: LFR) -> Point:
+def find_point(claim: AtPoint, lfr: LFR) -> Point:
     """The equilibrium that a claim names, by Newton's method where it is not the origin.
 
     Args:
@@ -199,6 +238,10 @@ def _newton(lfr: LFR, rows: Rows, x: Array, u: Array, bx: Array, bv: Array) -> A
 def _check(claim: AroundOne) -> None:
     if claim.multiplier not in MULTIPLIERS:
         raise InputError(f"there is no multiplier {claim.multiplier!r} here; choose one of {', '.join(MULTIPLIERS)}.")
+    _check_point(claim)
+
+
+def _check_point(claim: AtPoint) -> None:
     for name in ("equilibrium", "input"):
         value = getattr(claim, name)
         if value is not None:

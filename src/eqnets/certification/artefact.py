@@ -16,7 +16,7 @@ import torch
 
 import eqnets_verify
 from eqnets.certification import document
-from eqnets.certification.around import AroundOne
+from eqnets.certification.around import AtPoint
 from eqnets.certification.claim import Claim, Contracting, Lipschitz, Monotone, WellPosed
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import FLOAT64, INTEGERS, Evidence, prove
@@ -146,7 +146,7 @@ class Certificate:
         write_files(path, self.lfr, self.claim, P, Lambda, evidence.factors, rate=rate, unchecked=unchecked)
 
 
-def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim | AroundOne:
+def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim | AtPoint:
     """Check a certificate file against an LFR: digest, format, and the whole proof again, by `eqnets_verify`.
 
     A `CertificateError` says in one sentence that the file is no certificate, is about another LFR, or that its
@@ -163,7 +163,7 @@ def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim | AroundOne:
     return found.claim if isinstance(found, Certificate) else found
 
 
-def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate | AroundOne:
+def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate | AtPoint:
     name = Path(path).name
     try:
         entries = document.parse(Path(path))
@@ -172,7 +172,7 @@ def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate | AroundOne:
         raise CertificateError(f"the certificate {name} does not hold: {str(error).rstrip('.')}.") from error
 
 
-def _check_exactly(entries: dict, lfr: LFR) -> Certificate | AroundOne:
+def _check_exactly(entries: dict, lfr: LFR) -> Certificate | AtPoint:
     labels = Labels.of(lfr)
     if entries.get("activation") != lfr.activation.name or entries.get("dt") != lfr.dt:
         raise CertificateError(
@@ -184,7 +184,7 @@ def _check_exactly(entries: dict, lfr: LFR) -> Certificate | AroundOne:
         for name, block in lfr.blocks().items()
     }
     verdict = eqnets_verify.check(entries, blocks, label_entries(labels))
-    if verdict.claim["kind"] == document.Around.kind:
+    if verdict.claim["kind"] in (document.Around.kind, document.Storage.kind):
         return document.around_from_entries(verdict.claim)
     claim = document.claim_from_entries(verdict.claim).for_system(labels)
     P = np.zeros((len(entries["P"]),) * 2)

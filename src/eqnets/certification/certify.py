@@ -8,7 +8,8 @@ from typing import overload
 
 import numpy as np
 
-from eqnets.certification.around import AbsoluteStability, AroundOne, RegionOfAttraction
+from eqnets.certification.around import AbsoluteStability, AtPoint, DissipativeAround, RegionOfAttraction
+from eqnets.certification.around_supply import StorageCertificate, certify_storage
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.claim import Claim, Lipschitz, Monotone, WellPosed, WithSupply
 from eqnets.certification.convolutional import ConvCertificate, certify_convolutional
@@ -41,15 +42,17 @@ def certify(claim: Claim, lfr: ConvLFR, witness: None = None) -> ConvCertificate
 @overload
 def certify(claim: RegionOfAttraction, lfr: LFR, witness: None = None) -> StabilityCertificate: ...
 @overload
+def certify(claim: DissipativeAround, lfr: LFR, witness: None = None) -> StorageCertificate: ...
+@overload
 def certify(claim: AbsoluteStability, lfr: LFR, witness: None = None) -> StabilityCertificate | MemoryCertificate: ...
 def certify(
-    claim: Claim | AroundOne,
+    claim: Claim | AtPoint,
     lfr: LFR | ConvLFR,
     witness: Witness | None = None,
     *,
     proof: str = "exact",
     progress: Progress | None = None,
-) -> Certificate | ConvCertificate | StabilityCertificate | MemoryCertificate:
+) -> Certificate | ConvCertificate | StabilityCertificate | StorageCertificate | MemoryCertificate:
     """Prove a claim about an LFR.
 
     The inequality is built from the LFR alone; a witness only supplies the numbers P and Λ, and nothing about it is
@@ -59,7 +62,8 @@ def certify(
     Args:
         claim: `WellPosed()`, `Monotone(m)`, `Contracting(rate)`, `Lipschitz(gamma, u_scale, y_scale)`,
             `Dissipative(Q, S, R)` or `Passive(input_strict, output_strict)`, about pairs of trajectories;
-            `AbsoluteStability()` or `RegionOfAttraction()`, about one equilibrium (without a witness).
+            `AbsoluteStability()`, `RegionOfAttraction()` or `DissipativeAround(Q, S, R)`, about one equilibrium
+            (without a witness).
         lfr: the system, physical or normalised: the certificate speaks of this one. A `ConvLFR` is proved frequency by
             frequency, in float64 with a rigorous rounding bound: `WellPosed()`, `Monotone(m)` or `Lipschitz(gamma)`.
         witness: P and Λ, for example `model.witness()`. Without one, they are found by formulas for linear systems,
@@ -77,19 +81,21 @@ def certify(
             fails by how much, and what to do.
         InputError: the claim does not fit the LFR (scales, units, rate), or the witness has other sizes.
     """
-    if isinstance(claim, AroundOne):
+    if isinstance(claim, AtPoint):
         if witness is not None or proof != "exact" or not isinstance(lfr, LFR):
             raise InputError(
                 "a claim about one equilibrium is proved about an LFR, exactly, with numbers that are searched; call "
                 "certify(claim, lfr) without a witness or another proof."
             )
+        if isinstance(claim, DissipativeAround):
+            return certify_storage(claim, lfr)
         if isinstance(claim, AbsoluteStability) and claim.multiplier == "memory":
             return certify_with_memory(claim, lfr)
         return certify_around(claim, lfr)
     if not isinstance(claim, Claim):
         raise InputError(
             f"{claim!r} is not a claim; give WellPosed(), Monotone(m), Contracting(rate), Lipschitz(gamma), "
-            "Dissipative(Q, S, R), Passive(), AbsoluteStability() or RegionOfAttraction()."
+            "Dissipative(Q, S, R), Passive(), AbsoluteStability(), RegionOfAttraction() or DissipativeAround(Q, S, R)."
         )
     if isinstance(lfr, ConvLFR):
         if witness is not None:

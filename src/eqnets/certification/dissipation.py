@@ -77,7 +77,7 @@ class Dissipative:
         total = "∫" if labels.dt is None else "Σ"
         return (
             f"Whatever two inputs this model is fed, from one and the same initial state, {total} (ΔyᵀQΔy + 2ΔuᵀSΔy + "
-            f"ΔuᵀRΔu) ≥ 0 with Q = {_words(self.Q)}, S = {_words(self.S)}, R = {_words(self.R)}. {_NOT_THE_PLANT}"
+            f"ΔuᵀRΔu) ≥ 0 with Q = {words_of(self.Q)}, S = {words_of(self.S)}, R = {words_of(self.R)}. {_NOT_THE_PLANT}"
         )
 
 
@@ -137,5 +137,6 @@ class Passive:
         )
 
 
-def _words(rows: Matrix) -> str:
+def words_of(rows: Matrix) -> str:
+    """A matrix in words."""
     return "[" + ", ".join("[" + ", ".join(f"{x:.6g}" for x in row) + "]" for row in rows) + "]"

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from eqnets.certification.around import AbsoluteStability, AroundOne, RegionOfAttraction
+from eqnets.certification.around import AbsoluteStability, AtPoint, DissipativeAround, RegionOfAttraction
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive, WellPosed
+from eqnets.certification.dissipation import Matrix
 from eqnets.certification.enclosure import Array
 from eqnets.certification.labels import LABEL_KEYS
 from eqnets.certification.proof import Factor
@@ -76,6 +77,22 @@ class Around:
     kind = "around"
 
 
+@dataclass(frozen=True)
+class Storage(Around):
+    """What a file says about a supply around one equilibrium, without bounds and with η = 0.
+
+    Args:
+        Q: (ny, ny).
+        S: (nu, ny).
+        R: (nu, nu).
+    """
+
+    Q: Matrix
+    S: Matrix
+    R: Matrix
+    kind = "storage"
+
+
 def write(entries: dict[str, Any], claim: Claim | Around, P: Array, Lambda: Array, factors: dict[str, Factor]) -> str:
     """The text of a certificate file.
 
@@ -112,9 +129,11 @@ def claim_from_entries(entries: dict[str, Any]) -> Claim:
     return _CLAIMS[entries["kind"]](**options)
 
 
-def around_from_entries(entries: dict[str, Any]) -> AroundOne:
+def around_from_entries(entries: dict[str, Any]) -> AtPoint:
     """The claim about one equilibrium that checked entries state."""
     point = tuple(entries["equilibrium"]), tuple(entries["input"])
+    if entries["kind"] == Storage.kind:
+        return DissipativeAround(entries["Q"], entries["S"], entries["R"], *point)
     multiplier = "lure" if any(entries["eta"]) else "circle"
     if all(bound is None for bound in entries["bound"]):
         return AbsoluteStability(*point, multiplier=multiplier)
