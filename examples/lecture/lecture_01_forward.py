@@ -8,6 +8,7 @@ for :math:`z^\star = \tanh(W_z z^\star + U_z x + b_z)` itself.
 """
 
 import torch
+from matplotlib import pyplot as plt
 from network import N_Z, Cell, T, by_fsolve
 
 import eqnets as eq
@@ -34,6 +35,16 @@ with torch.no_grad():
 print("loop − FiniteDepth:", float((z - z_finite).norm()))
 print("fsolve − DEQ:      ", float((z_fsolve - solution.value).norm()))
 print("DEQ:", "converged" if solution.converged else "not converged", "after", int(solution.steps), "evaluations")
+
+with torch.no_grad():
+    layers = torch.cat([eq.FiniteDepth(cell, N_Z, depth)(cell.x) for depth in range(13)])
+figure, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+ax.plot(layers, ".-", linewidth=1)
+ax.set_prop_cycle(None)  # the same colours again
+for value in solution.value[0]:
+    ax.plot(14, value, "o")
+ax.set_xticks([*range(0, 13, 2), 14], [*range(0, 13, 2), "z*"])
+ax.set(xlabel="layers L", ylabel="the ten neurons of z$^L$")
 
 # %%
 # .. admonition:: Where the slide errs

@@ -14,6 +14,7 @@ theorem its derivative follows from the equilibrium alone, whatever found it. Th
 """
 
 import torch
+from matplotlib import pyplot as plt
 from network import N_Z, Cell
 
 import eqnets as eq
@@ -69,10 +70,17 @@ for name, solver in solvers.items():
 #
 # It keeps every layer for it, and comes near the equilibrium's as the depth grows.
 
-for depth in (1, 3, 10, 30, 60):
+depths, differences = (1, 3, 10, 30, 60), []
+for depth in depths:
     z = eq.FiniteDepth(cell, N_Z, depth)(cell.x)
     (gradient,) = torch.autograd.grad(z.square().sum() / 2, weight)
-    print(f"L = {depth:2d}: relative difference {float((gradient - by_formula).norm() / by_formula.norm()):.1e}")
+    differences.append(float((gradient - by_formula).norm() / by_formula.norm()))
+    print(f"L = {depth:2d}: relative difference {differences[-1]:.1e}")
+
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.semilogy(depths, differences, "o-")
+ax.set(xlabel="layers L", ylabel="relative difference", title="the gradient of L layers, and the equilibrium's")
+ax.grid(alpha=0.3)
 
 # %%
 # What other adjoints give
