@@ -11,6 +11,7 @@ import torch
 from tests.system.test_taps import applied
 
 import eqnets as eq
+import eqnets_verify
 from eqnets.certification.convolutional import best_multiplier, margin
 from eqnets.certification.frequencies import enclosed, frequencies
 from eqnets.certification.roots import roots_of_unity
@@ -28,6 +29,14 @@ def network(kind: str, seed: int = 0, m: float = 0.4, **options) -> eq.MonotoneC
 
 
 KINDS = ["circular", "zeros", "tiers"]
+
+
+def small(kind: str) -> eq.MonotoneConvDEQ | eq.MultiTierDEQ:
+    """On a torus no smaller than the taps of W reach, which are 5 × 5."""
+    generator = torch.Generator().manual_seed(0)
+    if kind == "tiers":
+        return eq.MultiTierDEQ(1, (1, 1), (10, 10), m=0.4, generator=generator, dtype=F64)
+    return eq.MonotoneConvDEQ(1, 2, (5, 6), padding=kind, m=0.4, generator=generator, dtype=F64)
 
 
 def matrix(taps: Taps, grid: tuple[int, int]) -> np.ndarray:
@@ -164,6 +173,49 @@ def test_a_network_that_is_not_monotone_is_refused() -> None:
     for claim in (eq.Monotone(0.1), eq.Lipschitz(1.0)):
         with pytest.raises(NotCertified):
             eq.tighten(claim, wild)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_small_network_written_out_is_proved_in_a_file(kind: str, tmp_path) -> None:
+    net = small(kind).explicit().detach()
+    m, lfr = eq.tighten(eq.Monotone(0.1), net).claim, net.unrolled()
+    claims: list = [eq.Monotone(m.m * (1 - 1e-9))]
+    if kind != "tiers":
+        claims.append(eq.Lipschitz(1.01 * eq.tighten(eq.Lipschitz(1.0), net).claim.gamma))
+    for claim in claims:
+        eq.certify(claim, lfr).save(tmp_path / "net.cert.json")
+        assert eqnets_verify.verify(tmp_path / "net.cert.json").claim["kind"] == claim.kind
+    if kind != "zeros":  # on the torus itself, what is proved by frequencies is all that there is
+        with pytest.raises(NotCertified):
+            eq.certify(eq.Monotone(m.m * (1 + 1e-3)), lfr)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_written_out_it_is_the_same_network(kind: str) -> None:
+    model = small(kind)
+    net = model.explicit().detach()
+    lfr, inner = net.unrolled(), [side - 2 * net.border for side in net.grid]
+    torus = torch.zeros(len(net.b), *net.grid, dtype=F64)
+    cut = [slice(net.border, net.border + side) for side in inner]
+    w = torch.randn(len(net.b), *inner, generator=torch.Generator().manual_seed(0), dtype=F64)
+    torus[:, cut[0], cut[1]] = w
+    expected = applied(net.W, torus)[:, cut[0], cut[1]]
+    assert torch.allclose((lfr.D11 @ w.flatten()).reshape(w.shape), expected, atol=1e-13)
+    if kind != "tiers":
+        x = torch.randn(2, 1, 5, 6, generator=torch.Generator().manual_seed(1), dtype=F64)
+        u = x.flatten(1)
+        z = model(x).flatten(1)
+        assert torch.allclose(z, torch.relu(z @ lfr.D11.mT + u @ lfr.D12.mT + lfr.bv), atol=1e-4)
+
+
+def test_what_cannot_be_written_out_is_refused() -> None:
+    with pytest.raises(InputError, match="at most 4000"):
+        ConvLFR(*[Taps.of(torch.ones(5, 5, 1, 1))] * 2, torch.zeros(5), (40, 40)).unrolled()
+    meeting = Taps({(0, 0): torch.full((1, 1), 0.1, dtype=F64), (2, 0): torch.full((1, 1), 0.2, dtype=F64)})
+    with pytest.raises(InputError, match="larger picture"):
+        ConvLFR(meeting, meeting, torch.zeros(1, dtype=F64), (2, 3)).unrolled()
+    exact = Taps({(0, 0): torch.full((1, 1), 0.5, dtype=F64), (2, 0): torch.full((1, 1), 0.25, dtype=F64)})
+    assert ConvLFR(exact, exact, torch.zeros(1, dtype=F64), (2, 3)).unrolled().D11.diagonal().eq(0.75).all()
 
 
 @pytest.mark.parametrize("call, words", [

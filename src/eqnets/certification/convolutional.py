@@ -73,8 +73,8 @@ class ConvCertificate:
         """
         raise InputError(
             f"the certificate is not written to {os.fspath(path)!r}: the blocks of a convolution hold cosines, which "
-            "are no fractions, and eqnets-verify computes with fractions alone. Remedy: keep the network; certify "
-            "proves the claim anew in seconds."
+            "are no fractions, and eqnets-verify computes with fractions alone. Remedy: of a small network, certify "
+            "and save network.unrolled(); else keep the network, certify proves the claim anew in seconds."
         )
 
 

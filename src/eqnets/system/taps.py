@@ -18,9 +18,12 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.system import nonlinearity
+from eqnets.system.lfr import LFR
 from eqnets.system.nonlinearity import Activation, Nonlinearity
 
 Shift = tuple[int, int]
+LARGEST_DENSE = 4000
+"""Neurons of a network that may be written out: D11 is then 128 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +187,52 @@ class ConvLFR:
     def detach(self) -> ConvLFR:
         """The same network, cut from the autograd graph."""
         return replace(self, W=self.W.map(Tensor.detach), U=self.U.map(Tensor.detach), b=self.b.detach())
+
+    def unrolled(self) -> LFR:
+        """The same network as an LFR with dense blocks, number for number: for small pictures, and for files of proofs.
+
+        Returns:
+            Static, float64, detached, y = w; D11 and the outputs are (n, height, width), flat, u is (k, height, width),
+            flat, both without the border.
+
+        Raises:
+            InputError: there are too many neurons for dense blocks, or taps that meet on a torus smaller than their
+                reach have no exact sum in float64.
+        """  # noqa: DOC502
+        height, width = (side - 2 * self.border for side in self.grid)
+        count = len(self.b) * height * width
+        if count > LARGEST_DENSE:
+            raise InputError(
+                f"{count} neurons are too many for a dense D11, at most {LARGEST_DENSE}; certify the ConvLFR itself."
+            )
+        D11, D12 = (self._dense(taps, height, width) for taps in (self.W, self.U))
+        eye, bias = torch.eye(count, dtype=torch.float64), self.b.detach().double()
+        return LFR(
+            D11=D11, D12=D12, D21=eye, D22=torch.zeros_like(D12), bv=bias.repeat_interleave(height * width),
+            activation=self.activation,
+        )  # fmt: skip
+
+    def _dense(self, taps: Taps, height: int, width: int) -> Tensor:
+        rows, columns = taps.shape
+        total = torch.zeros(height, width, height, width, rows, columns, dtype=torch.float64)
+        for shift, matrix in taps.at.items():
+            begin, end = [], []
+            for side, inner, delta in zip(self.grid, (height, width), shift, strict=True):
+                place = torch.arange(inner)
+                other = (place + self.border + delta) % side - self.border
+                inside = (other >= 0) & (other < inner)
+                begin.append(place[inside])
+                end.append(other[inside])
+            (y, x), (v, u) = (torch.meshgrid(*pair, indexing="ij") for pair in (begin, end))
+            old, tap = total[y, x, v, u], matrix.detach().double()
+            new = old + tap
+            back = new - old
+            if bool(((old - (new - back)) + (tap - back)).any()):  # the error of a floating-point sum, exactly
+                raise InputError(
+                    f"taps meet on the {self.grid} torus, and their sums are no float64; take a larger picture."
+                )
+            total[y, x, v, u] = new
+        return total.permute(4, 0, 1, 5, 2, 3).reshape(rows * height * width, columns * height * width)
 
     def digest(self) -> str:
         """The sha256 of taps, bias, grid, border and activation; float32 at its exact float64 value."""
