@@ -94,3 +94,11 @@ def test_a_compiled_model_breaks_its_graph_once_at_the_solve():
     torch.testing.assert_close(ours, truth, rtol=1e-9, atol=1e-11)
     with pytest.raises(torch._dynamo.exc.Unsupported):
         torch.compile(model, backend="eager", fullgraph=True)(x)
+
+
+def test_a_compiled_monotone_network_is_solved_as_ever():
+    """The solve hides from the compiler, which cannot follow it into C."""
+    model = eq.MonotoneDEQ(3, 5, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x), rtol=0, atol=0)

@@ -147,7 +147,8 @@ class InclusionModel(nn.Module):
         raise InputError(f"x is {x.dtype}, but the parameters are {parameter.dtype}; convert one of them.")
 
     def _zero(self, bias: Tensor, weights: Sequence[Tensor], z0: Tensor | None) -> Solution:
-        return zero(
+        run: Any = torch.compiler.disable(zero) if torch.compiler.is_compiling() else zero  # the solve looks at values
+        return run(
             self.operator, self.sigma, bias, weights, lambda *plain: self._memory.recall(self.factor, plain), z0=z0,
             solver=self.solver, adjoint=Implicit(solver=self.solver) if self.adjoint is None else self.adjoint,
             rtol=self.rtol, atol=self.atol, max_steps=self.max_steps, on_failure=self.on_failure,
