@@ -1,6 +1,6 @@
 """Certificates measured: mutated files beside an oracle, the search beside an outside solver, time of proof and check.
 
-    python benchmarks/certificates.py [--smoke] [--mutants N] [--only SECTION ...] [-o FILE.json]
+    python benchmarks/certificates.py [--smoke] [--mutants N] [--forged N] [--only SECTION ...] [-o FILE.json]
 
 Times are CPU times of one thread. The sizes are those of the acceptance list: static networks, recurrent ones, and a
 model of the F16's size from its witness, checked by the standard-library checker from its file.
@@ -17,7 +17,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ except ModuleNotFoundError:
 F64 = torch.float64
 STATIC = [100, 200, 400, 800]
 RECURRENT = [(20, 40), (20, 200), (50, 100)]
-SECTIONS = ["checked", "searched", "oracle", "mutated", "mutated around one equilibrium"]
+SECTIONS = ["checked", "searched", "oracle", "mutated", "forged", "forged around one equilibrium"]
 
 
 def network(seed: int, nu: int, nx: int, nv: int, ny: int, size: float) -> eq.LFR:
@@ -61,30 +61,54 @@ def remember_sectors() -> None:
     module._known = functools.lru_cache(100_000)(module._known)
 
 
-def judged(originals: list[Case], is_true: Callable[..., bool], count: int) -> dict[str, Any]:
+def judged(changed: Iterable[tuple[str, Case]], is_true: Callable[..., bool]) -> dict[str, int]:
     """How many changed certificates with right hashes are accepted, and how many of those the oracle refutes."""
-    outcome = {"mutants": count, "rejected": 0, "accepted": 0, "accepted, proved anew": 0, "accepted and false": 0}
-    for said, (document, blocks, labels) in forged(originals, count, seed=0):
+    found = {"mutants": 0, "rejected": 0, "accepted": 0, "accepted, proved anew": 0, "accepted and false": 0}
+    for said, (document, blocks, labels) in changed:
+        found["mutants"] += 1
         try:
             eqnets_verify.check(document, blocks, labels)
         except eqnets_verify.Rejected:
-            outcome["rejected"] += 1
+            found["rejected"] += 1
             continue
-        outcome["accepted"] += 1
-        outcome["accepted, proved anew"] += said.endswith("proved anew")
-        outcome["accepted and false"] += not (is_true(document, blocks) and document["labels"] == labels)
-    stale = {"mutants": 0, "accepted": 0}
+        found["accepted"] += 1
+        found["accepted, proved anew"] += said.endswith("proved anew")
+        found["accepted and false"] += not (is_true(document, blocks) and document["labels"] == labels)
+    return found
+
+
+def portions(originals: list[Case], count: int) -> Iterator[tuple[str, Case]]:
+    """Mutants of forgers, a thousand by each of the seeds from 0 on."""
+    for seed in range(-(-count // 1000)):
+        yield from forged(originals, min(count, 1000), seed)
+
+
+def stale(originals: list[Case], count: int) -> dict[str, int]:
+    """How many changed models are accepted with the hash of the old one."""
+    found = {"mutants": 0, "accepted": 0}
     digests = [(d["digest"], d["activation"], d["dt"], b) for d, b, _ in originals]
-    for _, (document, blocks, labels) in mutants(originals, count // 10, seed=1, rehash=False):
+    for _, (document, blocks, labels) in mutants(originals, count, seed=1, rehash=False):
         if (document["digest"], document["activation"], document["dt"], blocks) in digests:
             continue  # the change was none
-        stale["mutants"] += 1
+        found["mutants"] += 1
         try:
             eqnets_verify.check(document, blocks, labels)
-            stale["accepted"] += 1
+            found["accepted"] += 1
         except eqnets_verify.Rejected:
             pass
-    return {"hash made right": outcome, "stale hash": stale}
+    return found
+
+
+def pairs(count: int, changes: Callable[..., Iterator[tuple[str, Case]]]) -> dict[str, Any]:
+    """Both, of claims about pairs of trajectories."""
+    originals = cases()
+    return {"hash made right": judged(changes(originals, count), is_true), "stale hash": stale(originals, count // 10)}
+
+
+def around(count: int) -> dict[str, Any]:
+    """Both, of claims around one equilibrium."""
+    originals, changed = cases_around(), portions(cases_around(), count)
+    return {"hash made right": judged(changed, is_true_around), "stale hash": stale(originals, count // 10)}
 
 
 def clarabel(lfr: eq.LFR, solver: str = "CLARABEL") -> float:
@@ -167,13 +191,16 @@ def checked(sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a few of everything")
-    parser.add_argument("--mutants", type=int, default=100_000)
+    parser.add_argument("--mutants", type=int, default=100_000, help="changed certificates of pairs of trajectories")
+    parser.add_argument("--forged", type=int, default=20_000, help="those with proofs made anew, of either kind")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="measure these, and keep the rest of the file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     remember_sectors()
-    smoke, count = options.smoke, 500 if options.smoke else options.mutants
+    smoke = options.smoke
+    if smoke:
+        options.mutants = options.forged = 500
     result: dict[str, Any] = {}
     if options.only and options.output and options.output.exists():
         result = json.loads(options.output.read_text(encoding="utf-8"))
@@ -184,8 +211,9 @@ def main() -> None:
         "checked": lambda: checked([(5, 10)] if smoke else [(5, 10), (20, 60), (75, 150)]),
         "searched": lambda: searched([20], [(3, 6)], 30) if smoke else searched(STATIC, RECURRENT, 60),
         "oracle": lambda: oracle(3 if smoke else 50),
-        "mutated": lambda: judged(cases(), is_true, count),
-        "mutated around one equilibrium": lambda: judged(cases_around(), is_true_around, count),
+        "mutated": lambda: pairs(options.mutants, functools.partial(mutants, seed=0)),
+        "forged": lambda: pairs(options.forged, portions),
+        "forged around one equilibrium": lambda: around(options.forged),
     }
     for name in options.only or SECTIONS:
         if name != "oracle" or cvxpy is not None:
