@@ -146,5 +146,8 @@ def test_a_page_without_data_is_whole(build, open_page, tmp_path: Path) -> None:
 def test_it_fits_a_narrow_screen(open_page, mimo, tmp_path: Path) -> None:
     page = open_page(report(mimo.fit, tmp_path / "mimo.html", mimo.train, mimo.test))
     page.set_viewport_size({"width": 420, "height": 800})
-    page.wait_for_timeout(300)
+    for _ in range(50):  # the figures are drawn anew one after the other
+        page.wait_for_timeout(200)
+        if page.evaluate("document.documentElement.scrollWidth") <= 420:
+            break
     assert page.evaluate("document.documentElement.scrollWidth") <= 420

@@ -99,6 +99,7 @@ def data(album: Album, of: Channels, runs: Sequence[Run], tails: dict[str, int],
     caption += "return; a click on a legend entry hides it."
     if tails and any(run.role == "training" for run in runs):
         caption += " Shaded: the tail of a training record, which chose the step at which training stopped."
+    caption += _thinned(runs, points)
     notes = [f"{hidden} further records are scored but not drawn."] if hidden else []
     place = album.add("data", choices, "Record", "Measured inputs and outputs over time", caption)
     return section("data", "Data", [place], notes)
@@ -130,9 +131,20 @@ def fit(album: Album, of: Channels, runs: Sequence[Run], points: int) -> dict:
         for run in runs
     ]  # fmt: skip
     caption = "Both models see the input and, in the shaded samples at the start, the output that sets their initial "
-    caption += "state; from there on they are simulated without any measurement."
+    caption += "state; from there on they are simulated without any measurement." + _thinned(runs, points)
     place = album.add("fit", choices, "Record", "Measured and simulated outputs and their errors over time", caption)
     return section("fit", "Fit", [place], notes)
+
+
+def _thinned(runs: Sequence[Run], points: int) -> str:
+    """What a caption says where not every sample is drawn."""
+    longest = max(len(run.u) for run in runs)
+    if longest <= points:
+        return ""
+    return (
+        f" Records longer than {points} samples (the longest has {longest}) are drawn by the smallest and the largest "
+        "value of every stretch, so no peak is lost; every score and test uses all samples."
+    )
 
 
 def frequency(album: Album, of: Channels, fit: Any, inputs: list[np.ndarray], most_pairs: int = 24) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MOST_POINTS = 20_000
+MOST_POINTS = 10_000
 """At most this many points are drawn per trace."""
 
 

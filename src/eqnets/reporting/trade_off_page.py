@@ -46,7 +46,7 @@ def trade_off_report(
         "trade_off.html.jinja", album, title=f"Accuracy against robustness: {contents.title(of)}",
         lead=f"{count(len(result.fits), 'gain bound')}, from {max(result.fits):g} down to {min(result.fits):g}: "
         "every network keeps its bound with a certificate, and stands beside linear models under the same promise.",
-        body=body, reproduce=facts, thinned="",
+        body=body, reproduce=facts,
     )  # fmt: skip
     page.write(path, text)
     return path
