@@ -112,7 +112,12 @@ class Inclusion(Map):
 
     def reflect(self, u: Tensor, alpha: float) -> Tensor:
         """The reflection 2 prox(u) − u."""
-        return torch.lerp(u, self.sigma.prox(u, alpha), 2.0)
+        kink = getattr(self.sigma, "kink", None)
+        if kink is not None:  # u above zero and (2 p − 1) u below it, p the slope of the prox: |u| for relu
+            return torch.nn.functional.leaky_relu(u, 2 * kink / (alpha + (1 - alpha) * kink) - 1)
+        found = self.sigma.prox(u, alpha)
+        # without a graph the result goes where the prox stood: fresh memory costs more than the sum itself
+        return torch.lerp(u, found, 2.0, out=None if torch.is_grad_enabled() or found is u else found)
 
     def __call__(self, z: Tensor) -> Tensor:
         """The value σ(W z + b), from `known` where a splitting left it."""
