@@ -19,7 +19,7 @@ version = release = installed("eqnets")
 extensions = [
     "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
-    "front_door", "mathml", "offline", "source_links", "stored_runs",
+    "benchmark_page", "front_door", "mathml", "offline", "source_links", "stored_runs",
 ]  # fmt: skip
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
 myst_dmath_double_inline = True
