@@ -126,5 +126,4 @@ class Substitute(TorchFunctionMode):
 
 def sequence_number() -> int:
     """The number that the next node of the graph will exceed or equal."""
-    with torch.enable_grad():
-        return torch.zeros((), requires_grad=True).view(()).grad_fn._sequence_nr()  # type: ignore[union-attr]
+    return torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ node's own output: a differentiable backward is therefore the same node once mor
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -201,6 +202,10 @@ class _Node(torch.autograd.Function):
         return _ForwardOnly.apply(w, t) if torch.is_grad_enabled() else w
 
 
+# torch asks for it in every call, and it takes longer to find than the call
+_Node.forward.__signature__ = inspect.signature(_Node.forward)  # type: ignore[attr-defined]
+
+
 def _again(system: System, z: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     with torch.enable_grad():
         system.leaf = z.detach().requires_grad_()
@@ -302,7 +307,7 @@ def unit_of(g: Tensor) -> Tensor:
         (batch, 1): its RMS, or 1 where that is zero or not finite.
     """
     size = torch.linalg.vector_norm(g, dim=1, keepdim=True) / math.sqrt(max(g.shape[1], 1))
-    return torch.where((size > 0) & size.isfinite(), size, 1.0)
+    return torch.where((size > 0) & (size < torch.inf), size, 1.0)
 
 
 def has_tangent(t: Tensor) -> bool:

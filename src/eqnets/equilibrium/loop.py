@@ -46,13 +46,13 @@ def solve(map: Map, z0: Tensor, solver: Solver, tol: Tolerance, max_steps: int, 
         Per sample f(z_best) and its statistics; z0 for a sample that never was finite.
     """
     records = _Records(z0)
-    todo = np.ones(z0.shape[0], dtype=bool)
-    for stage in solver.stages(z0.shape[1]):
-        _run(_Work(map, tol, max_steps, records, todo), stage, first)
-        first = None
+    stages = solver.stages(z0.shape[1])
+    _run(_Work(map, tol, max_steps, records, np.ones(z0.shape[0], dtype=bool)), stages[0], first)
+    for stage in stages[1:]:
         todo = (records.status != Status.CONVERGED) & (records.steps < max_steps) & np.isfinite(records.residual)
         if not todo.any():
             break
+        _run(_Work(map, tol, max_steps, records, todo), stage, None)
     return records.result()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -193,7 +194,8 @@ def _dims(in_dims: Any, args: tuple[Any, ...], leaves: list[Any], layout: Layout
         raise InputError(
             f"in_dims must be a tuple with one entry for each of the {len(args)} arguments; got {in_dims!r}."
         )
-    flat = _broadcast_to_and_flatten(in_dims, tree_flatten(args)[1])
+    alone = len(args) == len(leaves) and all(map(operator.is_, args, leaves))  # no containers: nothing to broadcast
+    flat = list(in_dims) if alone else _broadcast_to_and_flatten(in_dims, tree_flatten(args)[1])
     if flat is None:
         raise InputError(f"in_dims={in_dims!r} does not fit the structure of the arguments.")
     for dim, leaf in zip(flat, leaves, strict=True):

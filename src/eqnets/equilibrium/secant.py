@@ -13,6 +13,7 @@ from eqnets.equilibrium import native
 from eqnets.equilibrium.maps import Map
 from eqnets.equilibrium.solver import Point, Solver, check_count, check_number
 
+BOUND = 1e30  # of a safeguard that is infinite, so that a quotient is a number
 NAIVE = 400  # below so many products per sample, bmm on a CPU is a plain loop, three times slower than sums
 
 
@@ -96,8 +97,7 @@ class Secant(Solver):
         if last is None:
             z = point.fz
         else:
-            with np.errstate(over="ignore", invalid="ignore"):
-                back = ~(point.residual <= self.safeguard * last.residual)
+            back = ~(point.residual / min(self.safeguard, BOUND) <= last.residual)
             if state["back"] is not None:
                 back &= ~state["back"]
             if not np.count_nonzero(back):

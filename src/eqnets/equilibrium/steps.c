@@ -53,15 +53,15 @@ static inline __attribute__((always_inline)) int eliminate(long m, long width, i
             }
         }
         if (pivoting ? top[j] == 0 : !(top[j] > 0)) return 0;
-        const real inverse = 1 / top[j];
+        x[j] = 1 / top[j];
         for (real *row = top + width; row < a + m * width; row += width) {
-            const real factor = row[j] * inverse;
+            const real factor = row[j] * x[j];
 #pragma omp simd
             for (long k = 0; k < width; k++) row[k] -= factor * top[k];
         }
     }
     for (long j = m - 1; j >= 0; j--) {
-        x[j] = a[j * width + m] / a[j * width + j];
+        x[j] *= a[j * width + m];
         for (long i = 0; i < j; i++) a[i * width + m] -= a[i * width + j] * x[j];
     }
     for (long j = 0; j < m; j++)
