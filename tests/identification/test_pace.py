@@ -10,10 +10,15 @@ import pytest
 import torch
 
 import eqnets as eq
-from eqnets.identification import restarts
+from eqnets.identification import finish, restarts
+from eqnets.identification import train as module
 from eqnets.identification.files.checkpoint import Checkpoint
 from eqnets.identification.finish import ITERATIONS
+from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.pace import Pace, divided
+from eqnets.identification.schedule import Schedule, Training
+from eqnets.identification.streams import training_streams, validation_streams
+from eqnets.identification.train import train
 
 DT = 0.05
 
@@ -63,3 +68,64 @@ def test_a_resumed_run_follows_the_stored_plan(
     assert a.system.digest() == b.system.digest() and a.settings["updates"] == b.settings["updates"]
     fresh = eq.identify(data, **options)
     assert fresh.settings["updates"] == 1 and a.settings["updates"] > 1
+
+
+class Slow:
+    """A clock on which every look is a second after the last one."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+@pytest.mark.parametrize(("seconds", "blocks"), [(1e6, 5), (40.0, 3), (1.0, 1), (None, 5)])
+def test_the_finish_is_cut_short_where_the_updates_took_too_long(
+    seconds: float | None, blocks: int, data: eq.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation takes a second, a block twelve; and what was decided is followed after an interrupt."""
+    normal = Normaliser.learn(data).normalise(data)
+    streams = training_streams(normal, list(normal.lengths), 1, 100)
+    check = validation_streams(normal, [80] * len(normal.lengths), 10, 40)
+    schedule = Schedule(steps=3, finish=5, seconds=seconds)
+
+    def trained(keeper: Checkpoint | None, progress: Any = None) -> tuple[Training, eq.LFR]:
+        model = eq.ContractingREN(1, 2, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0), dt=DT)
+        x0 = torch.zeros(len(normal.records), 2, dtype=torch.float64)
+        return train(model, streams, check, x0, schedule, progress, keeper), model.explicit().detach()
+
+    def interrupt(event: dict[str, Any]) -> None:
+        if event["step"] == 3 + ITERATIONS:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(finish, "time", Slow())
+    found, lfr = trained(None)
+    assert len([row for row in found.history if row["step"] > 3]) == blocks and found.shortened == (blocks < 5)
+    with pytest.raises(KeyboardInterrupt):
+        trained(Checkpoint(tmp_path, {}), interrupt)
+    monkeypatch.undo()
+    again, same = trained(Checkpoint(tmp_path, {}, resume=True))
+    assert same.digest() == lfr.digest() and again.shortened == found.shortened
+
+
+def test_the_time_to_come_follows_a_machine_that_slows_down(data: eq.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred quick updates and a hundred slow ones: the mean pace would promise half of what is to come."""
+    normal = Normaliser.learn(data).normalise(data)
+    streams = training_streams(normal, list(normal.lengths), 1, 100)
+    model = eq.ContractingREN(1, 2, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0), dt=DT)
+    told: list[dict[str, Any]] = []
+    clock = Slow()
+    monkeypatch.setattr(module, "time", clock)
+
+    def slower(event: dict[str, Any]) -> None:
+        told.append(event)
+        clock.now += 9.0 if event["phase"] == "train" and event["step"] > 100 else 0.0
+
+    schedule = Schedule(steps=400, stop=200, checkpoint_seconds=1e9)
+    train(model, streams, None, torch.zeros(len(normal.records), 2, dtype=torch.float64), schedule, slower)
+    eta = {event["step"]: event["eta_seconds"] for event in told if event["phase"] == "train"}
+    assert eta[1] is None and eta[100] == pytest.approx(100.0)
+    mean = (100 * 1.0 + 80 * 10.0) / 180
+    assert eta[181] > 1.25 * 19 * mean and eta[181] == pytest.approx(19 * 10.0, rel=0.3)

@@ -27,8 +27,13 @@ from eqnets.identification.streams import Streams
 ITERATIONS = 10
 """Quasi-Newton steps a block."""
 
+SEARCH = 1.2
+"""Evaluations an iteration, as they were counted on measured records."""
+
 _SETTLED, _SETTLING = 2048, 40
 """Initial states are settled on so many first samples of every record, in so many steps."""
+_PLANNED = 0.8
+"""The finish is made as planned where there is time for this share of it: one measurement is not more exact."""
 _PASSES = 3
 """Simulations before the first block, after which every stream starts from a memory of that many streams before it."""
 
@@ -60,6 +65,11 @@ def one_evaluation(model: nn.Module, streams: Streams, x0: Tensor) -> float:
     return run.error(run.descent.x)[0]
 
 
+def updates_a_block(segments: int) -> float:
+    """About how many first-order updates a block costs: each of its evaluations sees all segments."""
+    return ITERATIONS * SEARCH * segments
+
+
 class _Finish:
     def __init__(
         self, model: nn.Module, streams: Streams, validation: Streams | None, training: Training, schedule: Schedule,
@@ -73,6 +83,7 @@ class _Finish:
         self.descent = self._descent()
         self.starts = streams.u.new_zeros(len(streams), self.x0.shape[1])
         self.block, self.seconds, self.over = 0, training.seconds, False
+        self.blocks = schedule.finish
         self.best: tuple[float, int, Tensor] | None = None
         self.history: list[dict[str, float]] = []
         self.kept: tuple[dict[str, Tensor], dict[str, Any]] | None = None
@@ -82,10 +93,14 @@ class _Finish:
             self._settle()
             for _ in range(_PASSES):
                 self._take_over()
+            if self.schedule.seconds is not None:
+                self._fit_in(self.schedule.seconds)
             self._validate()
+            if self.blocks < self.schedule.finish:
+                self._keep()  # before it is followed
         saved = time.monotonic()
         try:
-            while self.block < self.schedule.finish and not self.over and not self._hopeless():
+            while self.block < self.blocks and not self.over and not self._hopeless():
                 began = time.monotonic()
                 self._advance()
                 self.seconds += time.monotonic() - began
@@ -100,8 +115,19 @@ class _Finish:
         self._put(x)
         known = self.training
         return Training(
-            self.x0, [*known.history, *self.history], known.best_step, block, known.steps, self.seconds
+            self.x0, [*known.history, *self.history], known.best_step, block, known.steps, self.seconds,
+            self.blocks < self.schedule.finish,
         )  # fmt: skip
+
+    def _fit_in(self, seconds: float) -> None:
+        """Plan fewer blocks, at least one, where the updates have left clearly too little of the time for all."""
+        began = time.monotonic()
+        self.error(self.descent.x)
+        block = ITERATIONS * SEARCH * (time.monotonic() - began)
+        self._put(self.descent.x)
+        left = int((seconds - self.training.seconds) / max(block, 1e-9))
+        if left < _PLANNED * self.blocks:
+            self.blocks = max(1, left)
 
     def _descent(self) -> QuasiNewton:
         """Over all variables, from where they are."""
@@ -167,7 +193,7 @@ class _Finish:
 
     def _hopeless(self) -> bool:
         """Early stopping: no better validation for two fifths of the blocks, and for ten."""
-        return self.best is not None and self.block - self.best[1] > max(10, 0.4 * self.schedule.finish)
+        return self.best is not None and self.block - self.best[1] > max(10, 0.4 * self.blocks)
 
     def _validate(self) -> None:
         error = math.nan
@@ -180,7 +206,7 @@ class _Finish:
             row |= {"train_rmse": math.sqrt(self.descent.value), "val_rmse": error, "learning_rate": 0.0}
             self.history.append(row)
         self.kept = self._state()
-        done, whole = self.seconds - self.training.seconds, self.schedule.finish
+        done, whole = self.seconds - self.training.seconds, self.blocks
         tell(
             self.progress, phase="validate", step=self.training.steps + self.block * ITERATIONS, val_rmse=error,
             steps=self.training.steps + whole * ITERATIONS, seconds=self.seconds,
@@ -193,7 +219,8 @@ class _Finish:
         if self.best is not None:
             tensors["best"] = self.best[2]
         return tensors, {
-            "block": self.block, "seconds": self.seconds, "over": self.over, "history": list(self.history),
+            "block": self.block, "blocks": self.blocks, "seconds": self.seconds, "over": self.over,
+            "history": list(self.history),
             "best": None if self.best is None else list(self.best[:2]),
         }  # fmt: skip
 
@@ -210,7 +237,7 @@ class _Finish:
         now = {name.removeprefix("now."): value for name, value in tensors.items() if name.startswith("now.")}
         self.descent, self.starts = QuasiNewton.restored(now), tensors["starts"]
         self.block, self.seconds, self.over = meta["block"], meta["seconds"], meta["over"]
-        self.history = meta["history"]
+        self.history, self.blocks = meta["history"], meta.get("blocks", self.schedule.finish)
         if meta["best"] is not None:
             self.best = (meta["best"][0], meta["best"][1], tensors["best"])
         self._put(self.descent.x)

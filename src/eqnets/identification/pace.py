@@ -1,7 +1,8 @@
 """A time budget, turned once into numbers of steps.
 
 What a step costs is measured on a copy of the model in the first seconds. From then on the numbers hold: no clock is
-read, so that a run that is interrupted and resumed gives the same model as one that is not.
+read (but once, before the finish), so that a run that is interrupted and resumed gives the same model as one that is
+not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from eqnets.identification.finish import ITERATIONS, one_evaluation
+from eqnets.identification.finish import ITERATIONS, SEARCH, one_evaluation
 from eqnets.identification.schedule import Schedule
 from eqnets.identification.simulation_error import system_of, validation_rmse
 from eqnets.identification.streams import Streams
@@ -24,8 +25,6 @@ _FINISH, _FINISH_STEPS = 0.5, 0.3
 """The share of the time, and of the steps where they are given, that is for the second-order finish."""
 _LOOK = 0.02
 """The share of the time that may be spent measuring, one step of each kind aside."""
-_SEARCH = 1.2
-"""Evaluations an iteration of the finish, as they were counted on measured records."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class Pace:
     evaluation: float
     validation: float
 
+    @property
+    def block(self) -> float:
+        """A second-order block, with its validation."""
+        return ITERATIONS * SEARCH * self.evaluation + self.validation
+
     def steps(self, seconds: float, finish: bool = True) -> tuple[int, int]:
         """First-order updates (at least one) and second-order blocks that fit into a time.
 
@@ -52,9 +56,8 @@ class Pace:
         Returns:
             Both numbers.
         """
-        block = ITERATIONS * _SEARCH * self.evaluation + self.validation
-        blocks = int(_FINISH * seconds / max(block, 1e-9)) if finish else 0
-        left = seconds - blocks * block
+        blocks = int(_FINISH * seconds / max(self.block, 1e-9)) if finish else 0
+        left = seconds - blocks * self.block
         return max(1, int(left / 1.1 / max(self.update, 1e-9))), blocks  # validation takes a tenth
 
 

@@ -12,7 +12,7 @@ from eqnets.identification.guarantee import Promise
 from eqnets.identification.kinds import KINDS, begin
 from eqnets.identification.normaliser import Normaliser
 from eqnets.identification.order import Linear
-from eqnets.identification.schedule import Schedule
+from eqnets.identification.schedule import Lengths, Schedule
 from eqnets.identification.streams import Streams, training_streams
 
 _LONG, _WHOLE, _CUT = (64, 2048), (1, 2048), (8, 128)
@@ -86,9 +86,10 @@ class Plan:
         most, shortest = _LONG if self.long else _WHOLE if KINDS[self.model].fused else _CUT
         return training_streams(normal, ends, most, shortest)
 
-    def schedule(self, steps: int, blocks: int = 0) -> Schedule:
-        """The schedule of so many first-order updates and second-order blocks."""
+    def schedule(self, lengths: Lengths) -> Schedule:
+        """The schedule of a training of that length."""
         return Schedule(
-            steps=steps, finish=blocks, segment=_SEGMENT[self.long], learning_rate=self.learning_rate,
+            steps=lengths.steps, finish=lengths.blocks, block=lengths.block, seconds=lengths.seconds,
+            segment=_SEGMENT[self.long], learning_rate=self.learning_rate,
             dtype=torch.float32 if self.long else torch.float64,
         )  # fmt: skip

@@ -1,7 +1,8 @@
 """Train from several random starts within one time budget, choose one on the validation tails, and refit it.
 
 The budget is turned into numbers of steps once, before the first start is trained, and the checkpoint keeps them: a
-resumed run follows them, however fast the machine is by then.
+resumed run follows them, however fast the machine is by then. Only the second-order finish may be cut short when the
+updates took longer than planned; that is decided once, before it begins, and kept likewise.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from eqnets.identification.pace import divided, measure
 from eqnets.identification.parallel import spread
 from eqnets.identification.plan import Plan
 from eqnets.identification.progress import Progress, part_of, tell
-from eqnets.identification.schedule import Keeper, Training
+from eqnets.identification.schedule import Keeper, Lengths, Training
 from eqnets.identification.size import Curve, choose_neurons, choose_states, cost_of_neurons, cost_of_states
 from eqnets.identification.streams import Streams, validation_streams
 from eqnets.identification.train import train
@@ -28,6 +29,10 @@ from eqnets.identification.train import train
 _WASHOUT = 2048
 _RESERVE = 0.05
 """The share of the time that is left for the certificate."""
+_SHORTENED = (
+    "The machine was slower than when the time was planned, so the second-order finish was cut short; more minutes, or "
+    "steps in their place, give a better model."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,7 @@ class Found:
     trained_on: Data
     val_rmse: float
     tried: list[dict[str, Any]]
-    steps: tuple[int, int]
+    steps: Lengths
     nv: int
     curves: dict[str, Curve]
     notes: list[str]
@@ -92,12 +97,12 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
     first, curves = linear, {}
     if plan.grows:
         first, curves["order_curve"] = choose_states(
-            heads, streams, check, plan, steps[0], linear, _rounds(plan) + cost_of_neurons(plan),
+            heads, streams, check, plan, steps.steps, linear, _rounds(plan) + cost_of_neurons(plan),
             progress, keeper,
         )  # fmt: skip
     if plan.widths:
         plan, curves["neuron_curve"] = choose_neurons(
-            first, streams, check, plan, steps[0], _rounds(plan), progress, keeper
+            first, streams, check, plan, steps.steps, _rounds(plan), progress, keeper
         )
         steps = _steps(first, streams, check, plan, None if keeper is None else keeper.part("sized"))
     orders = [first.lti.nx + (k % 3 if plan.varies else 0) for k in range(plan.restarts)]
@@ -118,17 +123,18 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
         {"nx": c.training.x0.shape[1], "seed": c.seed, "steps": c.training.steps, "best_step": c.training.best_step,
          "best_block": c.training.best_block, "val_rmse": c.val_rmse, "seconds": c.training.seconds} for c in candidates
     ]  # fmt: skip
-    found = Found(best.model, best.training, linear, heads, best.val_rmse, tried, steps, plan.nv, curves, best.notes)
+    notes = best.notes + [_SHORTENED] * best.training.shortened
+    found = Found(best.model, best.training, linear, heads, best.val_rmse, tried, steps, plan.nv, curves, notes)
     return _refit(normal, best, found, plan, progress, keeper) if plan.refit else found
 
 
 def _start(
-    start: Linear, streams: Streams, check: Streams, plan: Plan, k: int, steps: tuple[int, int],
+    start: Linear, streams: Streams, check: Streams, plan: Plan, k: int, steps: Lengths,
     progress: Progress | None, keeper: Keeper | None,
 ) -> _Candidate:  # fmt: skip
     """Train the k-th start."""
     model, x0, notes = plan.begin(start, plan.seed + k)
-    training = train(model, streams, check, x0, plan.schedule(*steps), progress, keeper)
+    training = train(model, streams, check, x0, plan.schedule(steps), progress, keeper)
     return _Candidate(model, training, start.lti.nx, plan.seed + k, training.val_rmse, notes)
 
 
@@ -141,7 +147,7 @@ class _Job:
     plan: Plan
     start: Linear
     k: int
-    steps: tuple[int, int]
+    steps: Lengths
     keeper: Keeper | None
 
 
@@ -171,24 +177,24 @@ def _rounds(plan: Plan) -> int:
     return math.ceil(plan.restarts / plan.workers) + (1 if plan.refit else 0)
 
 
-def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper: Keeper | None) -> tuple[int, int]:
+def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper: Keeper | None) -> Lengths:
     """First-order updates and second-order blocks of every start: as asked, as stored, or measured and stored.
 
     Short records have no second-order finish: their tails are too short to say when it begins to fit the noise.
     """  # noqa: DOC201
     if plan.steps is not None:
-        return divided(plan.steps) if plan.long else (plan.steps, 0)
+        return Lengths(*divided(plan.steps)) if plan.long else Lengths(plan.steps)
     kept = None if keeper is None else keeper.load()
     if kept is not None:
-        return kept[1]["steps"], kept[1]["blocks"]
+        return Lengths(**kept[1])
     left = (1 - _RESERVE) * max(plan.deadline - time.monotonic(), 0.0)
     seconds = left / (_rounds(plan) + cost_of_states(plan) + cost_of_neurons(plan))
     model, x0, _ = plan.begin(linear, plan.seed)
-    pace = measure(model, streams, check, x0, plan.schedule(1), seconds)
-    steps, blocks = pace.steps(seconds, finish=plan.long)
+    pace = measure(model, streams, check, x0, plan.schedule(Lengths(1)), seconds)
+    found = Lengths(*pace.steps(seconds, finish=plan.long), pace.block / max(pace.update, 1e-9), seconds)
     if keeper is not None:
-        keeper.save({}, {"steps": steps, "blocks": blocks})
-    return steps, blocks
+        keeper.save({}, found._asdict())
+    return found
 
 
 def _refit(
@@ -199,10 +205,12 @@ def _refit(
     check = validation_streams(normal, [0] * len(whole), 0, max(whole))  # only to hold the linear models against
     refitted = {m.lti.nx: m for m in linear_models(normal, check, sorted({order, best.order}), plan.random())}
     model, x0, notes = plan.begin(refitted[best.order], best.seed)
-    schedule = replace(plan.schedule(*found.steps), stop=best.training.best_step, finish=best.training.best_block)
+    lengths = found.steps._replace(blocks=best.training.best_block, seconds=None)
+    schedule = replace(plan.schedule(lengths), stop=best.training.best_step)
     part = None if keeper is None else keeper.part(plan.restarts)
     told = part_of(progress, 1, 0, "refit")
     training = train(model, plan.streams(normal, whole), None, x0, schedule, told, part)
     training.history = best.training.history
     chosen = replace(refitted[order], val_rmse=found.linear.val_rmse)
+    notes += found.notes[len(best.notes) :]
     return replace(found, model=model, training=training, linear=chosen, trained_on=normal, notes=notes)

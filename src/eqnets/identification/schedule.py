@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,9 +26,28 @@ class Keeper(Protocol):
         ...
 
 
+class Lengths(NamedTuple):
+    """How long every start is trained; a checkpoint keeps it.
+
+    Args:
+        steps: the number of first-order updates.
+        blocks: the number of second-order blocks after them.
+        block: how many updates a block costs, as it was measured; None where it was not.
+        seconds: the time of a start, see `Schedule`; None where steps were asked for.
+    """
+
+    steps: int
+    blocks: int = 0
+    block: float | None = None
+    seconds: float | None = None
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train. No clock is read, so that training is the same on every run.
+    """How long and how fast to train.
+
+    No clock is read, so that training is the same on every run; but for one look before the finish where `seconds` are
+    given, whose outcome the checkpoint keeps.
 
     Args:
         steps: the number of first-order updates.
@@ -38,6 +57,8 @@ class Schedule:
         segment: the number of samples between two updates.
         dtype: of the simulation during first-order training; the finish is in float64.
         checkpoint_seconds: how often a checkpoint is stored.
+        block: how many updates a block costs, as measured; None guesses, for the time to come alone.
+        seconds: the time for all; where the updates left too little of it, the finish has fewer blocks.
     """
 
     steps: int
@@ -47,6 +68,8 @@ class Schedule:
     segment: int = 512
     dtype: torch.dtype = torch.float64
     checkpoint_seconds: float = 30.0
+    block: float | None = None
+    seconds: float | None = None
 
 
 @dataclass
@@ -61,6 +84,7 @@ class Training:
         best_block: the second-order block whose parameters the model has; 0 where none of them was better.
         steps: the number of first-order updates made.
         seconds: the time spent training.
+        shortened: whether the finish had fewer blocks than planned, for want of time.
     """
 
     x0: Tensor
@@ -69,6 +93,7 @@ class Training:
     best_block: int = 0
     steps: int = 0
     seconds: float = 0.0
+    shortened: bool = False
 
     @property
     def val_rmse(self) -> float:

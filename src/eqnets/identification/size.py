@@ -15,7 +15,7 @@ from eqnets.identification.data import Data
 from eqnets.identification.order import Linear, linear_models
 from eqnets.identification.plan import Plan
 from eqnets.identification.progress import Progress, part_of
-from eqnets.identification.schedule import Keeper
+from eqnets.identification.schedule import Keeper, Lengths
 from eqnets.identification.streams import Streams
 from eqnets.identification.train import train
 
@@ -114,7 +114,7 @@ def _trial(
 ) -> float:  # fmt: skip
     """The validation error after a short training."""
     model, x0, _ = plan.begin(start, plan.seed)
-    return train(model, streams, check, x0, plan.schedule(math.ceil(TRIAL * steps)), progress, keeper).val_rmse
+    return train(model, streams, check, x0, plan.schedule(Lengths(math.ceil(TRIAL * steps))), progress, keeper).val_rmse
 
 
 def _part(keeper: Keeper | None, name: str) -> Keeper | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.errors import NotConverged
-from eqnets.identification.finish import finish
+from eqnets.identification.finish import finish, updates_a_block
 from eqnets.identification.progress import Progress, tell
 from eqnets.identification.schedule import Keeper, Schedule, Training
 from eqnets.identification.simulation_error import handed_on, squared_error, system_of, validation_rmse
@@ -49,6 +49,10 @@ def train(
     return finish(model, streams, validation, found, schedule, progress, part)
 
 
+_LATELY = 50
+"""The time to come is told from the pace of about so many last updates: a machine that slows down shows in it."""
+
+
 class _Run:
     def __init__(
         self, model: nn.Module, streams: Streams, validation: Streams | None, x0: Tensor, schedule: Schedule,
@@ -68,6 +72,7 @@ class _Run:
         self.running: list[float] = []
         self.amid = False  # an update is half made
         self.segments = max(1, math.ceil(streams.length / schedule.segment))
+        self.pace, self.paced = 0.0, 0  # seconds an update lately, over how many of this process
 
     # the loop ---------------------------------------------------------------------------------------------------------
 
@@ -82,6 +87,8 @@ class _Run:
             while self.step < self._last() and not self._hopeless():
                 self._update()
                 now = time.monotonic()
+                self.paced += 1
+                self.pace += (now - clock - self.pace) / min(self.paced, _LATELY)
                 self.seconds, clock = self.seconds + now - clock, now
                 if self._due():
                     self._validate()
@@ -187,7 +194,9 @@ class _Run:
         self.x0.data.copy_(snapshot["training.x0"])
 
     def _report(self, phase: str, loss: float | None) -> None:
-        left = (self._last() - self.step) * self.seconds / self.step if self.step else None
+        block = updates_a_block(self.segments) if self.schedule.block is None else self.schedule.block
+        ahead = self._last() - self.step + self.schedule.finish * block
+        left = ahead * self.pace if self.paced else None
         tell(
             self.progress, phase=phase, step=self.step, steps=self._last(), seconds=self.seconds,
             eta_seconds=left, train_loss=loss,
