@@ -28,7 +28,7 @@ def circle_limit(A: list, b: list, c: list, dt: float | None) -> float:
     w = np.linspace(0, np.pi, 40001) if dt else np.concatenate([np.linspace(0, 20, 100001), np.logspace(1.3, 5, 2000)])
     s = np.exp(1j * w) if dt else 1j * w
     n = len(A)
-    G = np.linalg.solve(s[:, None, None] * np.eye(n) - np.array(A), np.array(b, dtype=float)[:, None])[..., 0] @ c
+    G = np.linalg.solve(s[:, None, None] * np.eye(n) - np.array(A), np.array(b, dtype=float)[None, :, None])[..., 0] @ c
     return -1 / G.real.min()
 
 

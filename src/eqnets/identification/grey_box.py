@@ -203,7 +203,7 @@ class _Fitting:
         block = {name: np.stack([getattr(lfr, name).detach().numpy() for lfr in lfrs]) for name in BLOCKS}
         x = thetas[:, p:].reshape(len(thetas), self.count, self.nx)
         outputs = np.empty((self.longest, len(thetas), self.count, self.y.shape[1]))
-        T = {name: np.ascontiguousarray(b.mT) if b.ndim == 3 else b[:, None] for name, b in block.items()}
+        T = {name: np.ascontiguousarray(b.swapaxes(1, 2)) if b.ndim == 3 else b[:, None] for name, b in block.items()}
         continuous = lfrs[0].dt is None
         count = max(1, math.ceil(self.data.dt * self._fastest(block) / _RATIO)) if continuous else 0
         with np.errstate(over="ignore", invalid="ignore"):

@@ -46,7 +46,14 @@ def _settings(activation: str, dt: float, tolerance: float, every: int, kernel: 
     return Settings(nonlinearity.get(activation), dt, tolerance, every, kernel)
 
 
-@torch.library.custom_op("eqnets::rollout", mutates_args=())
+_SETTINGS = "str activation, float dt, float tolerance, SymInt every, str kernel"
+"""The schemas are written out: torch 2.6 cannot infer them from `list[Tensor]`."""
+
+
+@torch.library.custom_op(
+    "eqnets::rollout", mutates_args=(),
+    schema=f"(Tensor u, Tensor x0, Tensor[] blocks, {_SETTINGS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)  # fmt: skip
 def _rollout(
     u: Tensor, x0: Tensor, blocks: list[Tensor], activation: str, dt: float, tolerance: float, every: int, kernel: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -67,7 +74,10 @@ def _(
     return y, torch.empty_like(x0), kept, u.new_empty(u.shape[0]), u.new_empty((), dtype=torch.int64)
 
 
-@torch.library.custom_op("eqnets::rollout_backward", mutates_args=())
+@torch.library.custom_op(
+    "eqnets::rollout_backward", mutates_args=(),
+    schema=f"(Tensor u, Tensor x0, Tensor[] blocks, Tensor kept, Tensor gy, Tensor gx_last, {_SETTINGS}) -> Tensor[]",
+)  # fmt: skip
 def _backward(
     u: Tensor, x0: Tensor, blocks: list[Tensor], kept: Tensor, gy: Tensor, gx_last: Tensor, activation: str, dt: float,
     tolerance: float, every: int, kernel: str,
