@@ -34,14 +34,16 @@ def keep(path: Path, network: nn.Module, optimiser: Optimizer, schedule: LRSched
     part.replace(path)
 
 
-def take_up(path: Path, network: nn.Module, optimiser: Optimizer, schedule: LRScheduler) -> Any:
-    """Put a kept state into a network, its optimiser and its schedule.
+def take_up(
+    path: Path, network: nn.Module, optimiser: Optimizer | None = None, schedule: LRScheduler | None = None
+) -> Any:
+    """Put a kept state into a network and, to go on with the training, its optimiser and its schedule.
 
     Args:
         path: the file.
         network: as it was built before.
-        optimiser: likewise.
-        schedule: likewise.
+        optimiser: likewise, or None.
+        schedule: likewise, or None.
 
     Returns:
         What was told.
@@ -58,6 +60,8 @@ def take_up(path: Path, network: nn.Module, optimiser: Optimizer, schedule: LRSc
         i, name = key.split(".", 1)
         state.setdefault(int(i), {})[name] = value
     network.load_state_dict(parts["network"])
-    optimiser.load_state_dict({"state": state, "param_groups": meta["groups"]})
-    schedule.load_state_dict(meta["schedule"])
+    if optimiser is not None:
+        optimiser.load_state_dict({"state": state, "param_groups": meta["groups"]})
+    if schedule is not None:
+        schedule.load_state_dict(meta["schedule"])
     return meta["told"]

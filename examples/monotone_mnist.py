@@ -43,6 +43,7 @@ from typing import Any
 
 import matplotlib
 import torch
+from checkpoint import keep, take_up
 from datasets import mnist
 from record import RESULTS, SMOKE, store
 from torch import Tensor, nn
@@ -227,18 +228,14 @@ def accuracy(network: Any, images: Tensor, labels: Tensor) -> float:
 
 def epochs(name: str, seed: int, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> list[dict[str, Any]]:
     """Train one network, from its checkpoint if there is one; a row per epoch."""
-    checkpoint = FOLDER / "checkpoints" / f"monotone_mnist_{name}_{seed}.pt"
+    checkpoint = FOLDER / "checkpoints" / f"monotone_mnist_{name}_{seed}.safetensors"
     torch.manual_seed(seed)
     network = BUILD[name]().to(options.device)
     optimiser = torch.optim.Adam(network.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, DECAY_EVERY)
     rows: list[dict[str, Any]] = []
     if checkpoint.is_file() and not SMOKE:
-        kept = torch.load(checkpoint, map_location=options.device, weights_only=True)
-        network.load_state_dict(kept["network"])
-        optimiser.load_state_dict(kept["optimiser"])
-        schedule.load_state_dict(kept["schedule"])
-        rows = json.loads(kept["rows"])
+        rows = take_up(checkpoint, network, optimiser, schedule)
     images, labels = train
     for epoch in range(len(rows), options.epochs):
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1000 * seed + epoch))
@@ -261,12 +258,7 @@ def epochs(name: str, seed: int, train: tuple[Tensor, Tensor], test: tuple[Tenso
             "forward": forward, "backward": backward, "parameters": sum(p.numel() for p in network.parameters()),
         })  # fmt: skip
         if not SMOKE:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            kept = {
-                "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(), "rows": json.dumps(rows),
-            }  # fmt: skip
-            torch.save(kept, checkpoint)
+            keep(checkpoint, network, optimiser, schedule, rows)
     return rows
 
 

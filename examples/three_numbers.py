@@ -29,6 +29,7 @@ import matplotlib
 import numpy as np
 import scipy.io
 import torch
+from checkpoint import take_up
 from datasets import mnist
 from lecture.network import Cell
 from record import RESULTS, SMOKE, store
@@ -147,9 +148,7 @@ def trained(x: Tensor, labels: Tensor) -> tuple[Digits, int]:
     torch.manual_seed(0)
     network = Digits(x.shape[1], 8 if SMOKE else 87)
     if options.network:
-        checkpoint = torch.load(options.network, weights_only=True)
-        network.load_state_dict(checkpoint["network"])
-        return network, len(json.loads(checkpoint["rows"]))
+        return network, len(take_up(options.network, network))
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     for batch in torch.randperm(len(x)).split(128):
         optimiser.zero_grad()
