@@ -56,9 +56,10 @@ def network(seed: int, nu: int, nx: int, nv: int, ny: int, size: float) -> eq.LF
 
 
 def remember_sectors() -> None:
-    """Keep what the checker knows of a sector, a pure function of its arguments: most mutants have the same ones."""
+    """Keep what the checker knows of sines and sectors, pure functions of their arguments: most mutants share them."""
     module = sys.modules["eqnets_verify.around"]
-    module._known = functools.lru_cache(100_000)(module._known)
+    for name in ("_series", "_known"):
+        setattr(module, name, functools.lru_cache(100_000)(getattr(module, name)))
 
 
 def judged(changed: Iterable[tuple[str, Case]], is_true: Callable[..., bool]) -> dict[str, int]:
