@@ -98,7 +98,7 @@ def fit(
         bar.close()
     fitted.settings["command"] = common.command_line()
     fitted.save(folder, force=force or resume)
-    n_init = max(50, fitted.delay + 1)
+    n_init = max(50, fitted.prior.delay + 1)
     report(fitted, folder / "report.html", data=data, n_init=n_init, force=force or resume)
     keeper.clear()
     _say(fitted, data, val)
@@ -128,8 +128,8 @@ def _say(fitted: Fit, data: Data, val: float) -> None:
     tails = data.split(val)[1]
     shortest = min(tails.lengths)
     n_init = min(50, shortest // 4)
-    if n_init <= fitted.delay:
-        n_init = fitted.delay + 1 if fitted.delay + 1 < shortest else 0
+    if n_init <= fitted.prior.delay:
+        n_init = fitted.prior.delay + 1 if fitted.prior.delay + 1 < shortest else 0
     seen = fitted.settings["refit"]
     common.say_scores(
         "tails of the training records, which chose the model"

@@ -102,7 +102,8 @@ def with_registers(prior: Prior, delays: Sequence[int]) -> Prior:
     """The prior of a model and of the registers before it: they hold normalised inputs, of mean 0 and variance 1."""
     n = sum(delays)
     covariance = torch.block_diag(torch.eye(n, dtype=torch.float64), prior.covariance)
-    return replace(prior, mean=torch.cat([prior.mean.new_zeros(n), prior.mean]), covariance=covariance)
+    mean = torch.cat([prior.mean.new_zeros(n), prior.mean])
+    return replace(prior, mean=mean, covariance=covariance, delay=max(delays))
 
 
 def certify_delayed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,12 +22,10 @@ class Identified:
     Args:
         system: a discrete LFR, float64, with names and units; or a model that has none.
         prior: in the system's states and output units.
-        delay: after how many samples its slowest input is felt.
     """
 
     system: System
     prior: Prior
-    delay: int = field(default=0, kw_only=True)
 
     @property
     def lfr(self) -> LFR:
@@ -50,10 +48,10 @@ class Identified:
         if y_init is None or len(y_init) == 0:
             return self.prior.mean.clone()
         n = len(y_init)
-        if n <= self.delay:
+        if n <= self.prior.delay:
             raise InputError(
-                f"an input is felt after {self.delay} samples, so the first {n} outputs answer what it was before the "
-                f"record; set the initial state with more than {self.delay} (n_init, --n-init), or with 0."
+                f"an input is felt after {self.prior.delay} samples, so the first {n} outputs answer what it was before "
+                f"the record; set the initial state with more than {self.prior.delay} (n_init, --n-init), or with 0."
             )
         return estimate_x0(self.system, _tensor(u[:n]), _tensor(y_init), self.prior)
 

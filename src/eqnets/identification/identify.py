@@ -177,8 +177,7 @@ def identify(
         certificate = certify_delayed(guarantee, lfr, own, witness, delays)
     return Fit(
         system=system, prior=parts.physical(prior), model=found.model, certificate=certificate,
-        linear=Identified(start, parts.physical(with_registers(found.linear.prior, delays)), delay=max(delays)),
-        delay=max(delays),
+        linear=Identified(start, parts.physical(with_registers(found.linear.prior, delays))),
         guarantee=guarantee, normaliser=parts.normaliser, history=found.training.history, x0=found.training.x0,
         notes=(*doubts, *found.notes, *([NOTHING] if guarantee == "none" else [])),
         data_info=describe_data(data, parts.ends, val), environment=environment(),

@@ -22,11 +22,13 @@ class Prior:
         mean: (nx,) mean of the states.
         covariance: (nx, nx) covariance of the states, positive definite.
         noise: (ny,) standard deviation of the output error, in the model's output units.
+        delay: after how many samples the latest input is felt; so many first outputs say nothing of the state alone.
     """
 
     mean: Tensor
     covariance: Tensor
     noise: Tensor
+    delay: int = 0
 
 
 def estimate_x0(system: System | BlackBox, u: Tensor, y: Tensor, prior: Prior, iterations: int = 30) -> Tensor:

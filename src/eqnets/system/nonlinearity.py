@@ -195,7 +195,7 @@ def get(activation: str | Activation | Sequence[str | Nonlinearity]) -> Activati
     Raises:
         InputError: no such name.
     """
-    if isinstance(activation, Nonlinearity | PerNeuron):
+    if isinstance(activation, (Nonlinearity, PerNeuron)):  # torch 2.6 does not compile a union
         return activation
     if isinstance(activation, str):
         if "," in activation:

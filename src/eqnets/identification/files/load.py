@@ -96,7 +96,8 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
         return LFR(**fields)
 
     def prior(prefix: str) -> Prior:
-        return Prior(*(tensors[f"{prefix}.prior.{name}"] for name in ("mean", "covariance", "noise")))
+        known = (tensors[f"{prefix}.prior.{name}"] for name in ("mean", "covariance", "noise"))
+        return Prior(*known, delay=max(meta["settings"].get("delay") or [0]))
 
     model = _MODELS[meta["model"]](**meta["model_settings"])
     model.to(torch.float64)
@@ -106,10 +107,8 @@ def _assemble(meta: dict[str, Any], tensors: dict[str, Tensor], folder: Path) ->
         deployed, own = Physical(model, normaliser, **labels), prior("lfr")
     else:
         deployed, own = lfr("lfr", meta["lfr"]["activation"]), prior("lfr")
-    delay = max(meta["settings"].get("delay") or [0])
     return Fit(
-        system=deployed, prior=own, delay=delay, model=model,
-        linear=Identified(lfr("linear", "relu"), prior("linear"), delay=delay),
+        system=deployed, prior=own, model=model, linear=Identified(lfr("linear", "relu"), prior("linear")),
         guarantee=guarantee_from_json(meta["guarantee"]), x0=tensors.get("x0"), history=_history(folder / HISTORY),
         normaliser=normaliser, data_info=meta["data"],
         settings=meta["settings"], environment=meta["environment"], notes=tuple(meta["notes"]),
