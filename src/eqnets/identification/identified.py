@@ -50,8 +50,9 @@ class Identified:
         n = len(y_init)
         if n <= self.prior.delay:
             raise InputError(
-                f"an input is felt after {self.prior.delay} samples, so the first {n} outputs answer what it was before "
-                f"the record; set the initial state with more than {self.prior.delay} (n_init, --n-init), or with 0."
+                f"an input is felt after {self.prior.delay} samples, so the first {n} outputs answer what it was "
+                f"before the record; set the initial state with more than {self.prior.delay} (n_init, --n-init), or "
+                "with 0."
             )
         return estimate_x0(self.system, _tensor(u[:n]), _tensor(y_init), self.prior)
 
