@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -57,18 +56,14 @@ def linear_models(heads: Data, check: Streams, orders: list[int], generator: tor
     Raises:
         DataError: the records are too short for every order.
     """  # noqa: DOC502
-    return list(_rising(heads, check, orders, generator))
-
-
-def _rising(heads: Data, check: Streams, orders: list[int], generator: torch.Generator) -> Iterator[Linear]:
-    bins, radius = spectra(heads, generator), largest_radius(heads)
+    bins, radius, found = spectra(heads, generator), largest_radius(heads), []
     for k, order in enumerate(orders):
         try:
             lti = vector_fit(bins, order, radius, heads.dt)
         except DataError:
             if k == 0:
                 raise
-            return
+            break
         long = heads.n_samples > LONG  # of short records validation does not tell the two apart
         lti = balanced(lti) if long else lti
         lfr = lti.to_lfr()
@@ -78,13 +73,14 @@ def _rising(heads: Data, check: Streams, orders: list[int], generator: torch.Gen
             lti, x0 = refine(lti, x0, heads, radius)
             lfr = lti.to_lfr()
             prior = moments(lfr, heads, x0)
-        yield Linear(lti, prior, x0, validation_rmse(lfr, check, x0))
+        found.append(Linear(lti, prior, x0, validation_rmse(lfr, check, x0)))
+    return found
 
 
 def choose_linear(heads: Data, check: Streams, nx: int | None, generator: torch.Generator) -> Linear:
     """The linear model of order nx; or of the smallest order within 2 % of the best error on the validation streams.
 
-    Of rising orders no more are tried once three in a row are not better than that.
+    Every order is tried: a structure's modes may show only after several orders that gain nothing.
 
     Args:
         heads: the normalised training parts.
@@ -96,10 +92,6 @@ def choose_linear(heads: Data, check: Streams, nx: int | None, generator: torch.
         The model with its error.
     """
     orders = list(_ORDERS[heads.n_samples > LONG]) if nx is None else [nx]
-    found: list[Linear] = []
-    for model in _rising(heads, check, orders, generator):
-        found.append(model)
-        chosen = next(m for m in found if m.val_rmse <= _CLOSE * min(other.val_rmse for other in found))
-        if len(found) - found.index(chosen) > 3:
-            break
-    return chosen
+    found = linear_models(heads, check, orders, generator)
+    best = min(model.val_rmse for model in found)
+    return next(model for model in found if model.val_rmse <= _CLOSE * best)
