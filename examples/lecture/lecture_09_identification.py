@@ -19,7 +19,7 @@ plant = eq.plants.Pendulum(mass=0.5, length=0.4, gravity=9.81, damping=0.02, kp=
 records = plant.records(torch.Generator().manual_seed(0), n_records=3 if SMOKE else 6, duration=10.0 if SMOKE else 40.0)
 channels = {"u": ["torque"], "y": ["angle"], "dt": 0.05, "units": {"torque": "N·m", "angle": "rad"}}
 train, test = eq.read(records[:-1], **channels), eq.read(records[-1:], **channels)
-STEPS = 2 if SMOKE else 400
+STEPS = 2 if SMOKE else 1500
 
 fits = {
     "REN, contracting": eq.identify(train, eq.Contracting(0.97), nx=2, nv=12, steps=STEPS),
