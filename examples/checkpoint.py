@@ -26,7 +26,7 @@ def keep(path: Path, network: nn.Module, optimiser: Optimizer, schedule: LRSched
     state = optimiser.state_dict()
     tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
     for i, values in state["state"].items():
-        tensors |= {f"optimiser.{i}.{name}": value for name, value in values.items()}
+        tensors |= {f"optimiser.{i}.{name}": value.contiguous() for name, value in values.items()}
     meta = {"groups": state["param_groups"], "schedule": schedule.state_dict(), "told": told}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
