@@ -209,9 +209,9 @@ def test_tightening_beats_the_witness_of_the_parametrisation_in_time() -> None:
     g = torch.Generator().manual_seed(0)
     model = ContractingREN(1, 20, 60, 1, rate=1.0, generator=g, dtype=F64)
     lfr, witness = model.explicit().detach(), model.witness()
-    began, said = time.process_time(), []
+    began, said = time.thread_time(), []  # of this thread alone: helpers of a busy machine spin while they wait
     cert = tighten(Contracting(), lfr, witness, progress=said.append)
-    seconds = time.process_time() - began
+    seconds = time.thread_time() - began
     assert cert.rate is not None and worst_rate(Rows.of(lfr), sweeps=1)[0] <= cert.rate <= witness.rate(lfr)
     assert said and "15 search" in said[0] and "about" in said[0]
     assert seconds < 30
