@@ -90,8 +90,8 @@ def identify(
             start and from the same linear model, and takes the least number within 2 % of the best validation error;
             the trials share the time, and their curve is `fit.settings["neuron_curve"]`.
         minutes: time to spend in all; turned into numbers of steps in the first seconds, which a resumed run follows.
-        steps: number of steps of every start instead (of long records, with a second-order finish among them); the run
-            is then the same every time.
+        steps: number of steps of every start instead, a second-order finish among them where records are long or have
+            five measured values a free parameter; the run is then the same every time.
         seed: of every random choice.
         activation: of a REN: a name with slopes within [0, 1]; None is tanh.
         val: the share of every record that is its validation tail.

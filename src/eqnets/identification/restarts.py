@@ -27,6 +27,8 @@ from eqnets.identification.streams import Streams, validation_streams
 from eqnets.identification.train import train
 
 _WASHOUT = 2048
+_AMPLE = 5
+"""Measured values a free parameter from which on shorter records have a second-order finish too."""
 _RESERVE = 0.05
 """The share of the time that is left for the certificate."""
 _SHORTENED = (
@@ -180,18 +182,21 @@ def _rounds(plan: Plan) -> int:
 def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper: Keeper | None) -> Lengths:
     """First-order updates and second-order blocks of every start: as asked, as stored, or measured and stored.
 
-    Short records have no second-order finish: their tails are too short to say when it begins to fit the noise.
+    Records with few samples a parameter have no second-order finish unless they are long: their tails are too short to
+    say when it begins to fit the noise.
     """  # noqa: DOC201
+    model, x0, _ = plan.begin(linear, plan.seed)
+    values = float(streams.weight.sum()) * streams.y.shape[2]
+    finish = plan.long or values >= _AMPLE * sum(parameter.numel() for parameter in model.parameters())
     if plan.steps is not None:
-        return Lengths(*divided(plan.steps)) if plan.long else Lengths(plan.steps)
+        return Lengths(*divided(plan.steps)) if finish else Lengths(plan.steps)
     kept = None if keeper is None else keeper.load()
     if kept is not None:
         return Lengths(**kept[1])
     left = (1 - _RESERVE) * max(plan.deadline - time.monotonic(), 0.0)
     seconds = left / (_rounds(plan) + cost_of_states(plan) + cost_of_neurons(plan))
-    model, x0, _ = plan.begin(linear, plan.seed)
     pace = measure(model, streams, check, x0, plan.schedule(Lengths(1)), seconds)
-    found = Lengths(*pace.steps(seconds, finish=plan.long), pace.block / max(pace.update, 1e-9), seconds)
+    found = Lengths(*pace.steps(seconds, finish=finish), pace.block / max(pace.update, 1e-9), seconds)
     if keeper is not None:
         keeper.save({}, found._asdict())
     return found
