@@ -31,6 +31,7 @@ _FLAGS = (
     "-O2", "-ftree-vectorize", "-fopenmp-simd", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno",
     "-fno-trapping-math", "-fno-tree-loop-distribute-patterns", "-Wno-psabi",
 )  # fmt: skip
+_HEADER = Path(__file__).with_name("native.h")
 _SECONDS = 120
 _PROCESS = os.getpid()
 
@@ -41,7 +42,7 @@ def build(source: Path, double: bool, *included: Path) -> tuple[ctypes.CDLL | No
     Args:
         source: the C file.
         double: float64 instead of float32.
-        included: what the file includes.
+        included: what the file includes, beside `native.h`.
 
     Returns:
         The library, or None; and where it is, or why there is none, in words.
@@ -87,7 +88,7 @@ def _openmp() -> tuple[Any, ...]:
 
 def _cached(command: list[str], source: Path, included: tuple[Path, ...]) -> Path:
     """The path of the library that a command builds from a source, on this kind of processor."""
-    sources = b"".join(path.read_bytes() for path in (source, *included))
+    sources = b"".join(path.read_bytes() for path in (source, _HEADER, *included))
     key = hashlib.sha256("\0".join([*command, _processor()]).encode() + sources).hexdigest()[:20]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eqnets"
     path = folder / f"{source.stem}-{key}.so"
@@ -101,7 +102,7 @@ def _cached(command: list[str], source: Path, included: tuple[Path, ...]) -> Pat
         handle, name = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     try:
-        done = [*command, str(source), "-o", name, "-lm"]
+        done = [*command, f"-I{_HEADER.parent}", str(source), "-o", name, "-lm"]
         subprocess.run(done, check=True, capture_output=True, text=True, timeout=_SECONDS)
         os.replace(name, path)  # whole or not at all, also when two processes build at once
     finally:

@@ -18,34 +18,11 @@ Compiled once for float, and once with -DDOUBLE for double. */
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#define SLOTS 8
-#elif defined(__AVX__)
-#define BYTES 32
-#define SLOTS 4
-#else
-#define BYTES 16
-#define SLOTS 4
-#endif
-#ifdef DOUBLE
-typedef double REAL;
-typedef long long INT;
-#else
-typedef float REAL;
-typedef int INT;
-#endif
-#define VL (BYTES / (long)sizeof(REAL))
+#include "native.h"
+
+#define SLOTS LANES
 #define TILE (2 * VL) /* columns of a tile of V */
-#define LOAD(p) (*(const U *)(p))
-#define STORE(p, v) (*(U *)(p) = (v))
-#define SPLAT(s) ((s) - (V){0})
 #define PICK(mask, a, b) ((V)(((mask) & (I)(a)) | (~(mask) & (I)(b))))
-#define EACH(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
-#define INLINE static inline __attribute__((always_inline))
-typedef REAL V __attribute__((vector_size(BYTES)));
-typedef REAL U __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
-typedef INT I __attribute__((vector_size(BYTES)));
 
 /* A call. Rows are (count, n) and contiguous; the Python side fills this in. */
 typedef struct {
@@ -192,32 +169,18 @@ int settle(const call *c) {
     return done;
 }
 
-/* The same in parts, one to each thread of the team that torch's OpenMP runtime keeps: `parallel`, `me` and `size` are its
-GOMP_parallel, omp_get_thread_num and omp_get_num_threads; the team may be smaller than what was asked for. */
-typedef struct {
-    const call *whole;
-    long parts;
-    int (*me)(void), (*size)(void);
-    int done;
-} team;
-
-static void member(void *data) {
-    team *t = data;
-    for (long i = t->me(); i < t->parts; i += t->size()) {
-        call c = *t->whole;
-        const long first = c.count * i / t->parts, skip = first * c.n;
-        c.count = c.count * (i + 1) / t->parts - first;
-        c.bias += skip, c.start += skip, c.argument += skip, c.value += skip, c.residual += first, c.steps += first;
-        if (c.adjoint) c.J += skip;
-        if (!settle(&c)) __atomic_store_n(&t->done, 0, __ATOMIC_RELAXED);
-    }
+static int part(const void *whole, long i, long parts) {
+    call c = *(const call *)whole;
+    const long first = c.count * i / parts, skip = first * c.n;
+    c.count = c.count * (i + 1) / parts - first;
+    c.bias += skip, c.start += skip, c.argument += skip, c.value += skip, c.residual += first, c.steps += first;
+    if (c.adjoint) c.J += skip;
+    return settle(&c);
 }
 
-int share(const call *whole, long parts, void (*parallel)(void (*)(void *), void *, unsigned, unsigned), int (*me)(void),
-          int (*size)(void)) {
-    team t = {whole, parts, me, size, 1};
-    parallel(member, &t, parts, 0);
-    return t.done;
+/* The same in parts. */
+int share(const call *whole, long parts, parallel_of *parallel, int (*me)(void), int (*size)(void)) {
+    return in_parts(part, whole, parts, parallel, me, size);
 }
 
 /* V = ((1 + alpha) I - alpha W)^-1, (n, n), from W with its strides: Gauss-Jordan with row pivots. 0 where it is singular. */

@@ -16,7 +16,7 @@ from eqnets.native import SWITCH, build
 __all__ = ["SOURCE", "SWITCH", "library"]
 
 SOURCE = Path(__file__).with_name("rollout.c")
-_INCLUDED = tuple(Path(__file__).with_name(name) for name in ("coupling.h", "team.h"))
+_INCLUDED = (Path(__file__).with_name("coupling.h"),)
 
 
 @functools.cache

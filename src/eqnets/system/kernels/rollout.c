@@ -22,20 +22,8 @@ Compiled once for float, and once with -DDOUBLE for double. */
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#define LANES 8
-#elif defined(__AVX__)
-#define BYTES 32
-#define LANES 4
-#else
-#define BYTES 16
-#define LANES 4
-#endif
+#include "native.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
-#define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
 /* As in codes.py; MIXED: one code per neuron, TIMES: f of the adjoint. */
 enum { RELU, TANH, LEAKY, SOFTPLUS, SIGMOID, IDENTITY, SINE_DEFECT, HARDTANH, ELU, SOFTSHRINK, SELU, GELU, SILU, MISH, MIXED, TIMES };
 enum { NONE, ACYCLIC, FULL };
@@ -49,22 +37,8 @@ typedef struct {
     long first, last; /* the lanes of this call */
 } sizes;
 
-#ifdef DOUBLE
-typedef double REAL;
-typedef long long INT;
-#else
-typedef float REAL;
-typedef int INT;
-#endif
-#define VL (BYTES / (long)sizeof(REAL))
-#define LOAD(p) (*(const U *)(p))
-#define STORE(p, v) (*(U *)(p) = (v))
-#define SPLAT(s) ((s) - (V){0})
 #define UP(n) (((n) + VL - 1) / VL * VL)
 #define ROW(s) (((s)->nx + (s)->nu + 1 + (s)->nv + 15) / 16 * 16) /* the same in codes.py */
-typedef REAL V __attribute__((vector_size(BYTES)));
-typedef REAL U __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
-typedef INT I __attribute__((vector_size(BYTES)));
 struct coupling;
 
 /* One direction: its tape, na states, `in` columns for [a; e], q neurons, `vecs` vectors of rows, and f. */
@@ -520,7 +494,27 @@ int structure(const REAL *D11, long q) {
     return other ? FULL : below ? ACYCLIC : NONE;
 }
 
-#include "team.h"
+/* ---- several threads --------------------------------------------------------------------------------------------- */
+
+typedef int entry(const sizes *, void *const *, const REAL *const *);
+typedef struct {
+    entry *run;
+    const sizes *s;
+    void *const *const *a;
+    const REAL *const *p;
+} work;
+
+static int part(const void *data, long i, long parts) {
+    const work *w = data;
+    (void)parts;
+    return w->run(w->s + i, w->a[i], w->p);
+}
+
+/* Run part i on sizes s[i] and arguments a[i]; returns whether each succeeded. */
+int share(entry *run, long parts, const sizes *s, void *const *const *a, const REAL *const *p, parallel_of *parallel,
+          int (*me)(void), int (*size)(void)) {
+    return in_parts(part, &(work){run, s, a, p}, parts, parallel, me, size);
+}
 
 /* ---- one step at a time ------------------------------------------------------------------------------------------ */
 
