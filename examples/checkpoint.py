@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from eqnets.identification.files.checkpoint import Checkpoint
 
 
 def keep(path: Path, network: nn.Module, optimiser: Optimizer, schedule: LRScheduler, told: Any) -> None:
@@ -24,14 +23,11 @@ def keep(path: Path, network: nn.Module, optimiser: Optimizer, schedule: LRSched
         told: anything that fits in JSON.
     """
     state = optimiser.state_dict()
-    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for i, values in state["state"].items():
-        tensors |= {f"optimiser.{i}.{name}": value.contiguous() for name, value in values.items()}
+        tensors |= {f"optimiser.{i}.{name}": value for name, value in values.items()}
     meta = {"groups": state["param_groups"], "schedule": schedule.state_dict(), "told": told}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(tensors, part, {"training": json.dumps(meta)})
-    part.replace(path)
+    _at(path).save({name: value.contiguous() for name, value in tensors.items()}, meta)
 
 
 def take_up(
@@ -48,13 +44,14 @@ def take_up(
     Returns:
         What was told.
     """
+    kept = _at(path).load()
+    if kept is None:
+        raise FileNotFoundError(path)
+    tensors, meta = kept
     parts: dict[str, Any] = {"network": {}, "optimiser": {}}
-    device = str(next(network.parameters()).device)
-    with safe_open(path, "pt", device=device) as file:
-        meta = json.loads(file.metadata()["training"])
-        for key in file.keys():  # noqa: SIM118
-            kind, name = key.split(".", 1)
-            parts[kind][name] = file.get_tensor(key)
+    for key, value in tensors.items():
+        kind, name = key.split(".", 1)
+        parts[kind][name] = value
     state: dict[int, dict[str, Any]] = {}
     for key, value in parts["optimiser"].items():
         i, name = key.split(".", 1)
@@ -65,3 +62,10 @@ def take_up(
     if schedule is not None:
         schedule.load_state_dict(meta["schedule"])
     return meta["told"]
+
+
+def _at(path: Path) -> Checkpoint:
+    """The library's checkpoint, in this file."""
+    found = Checkpoint(path.parent, {}, resume=True)
+    found.path = path
+    return found
