@@ -88,6 +88,23 @@ def mutants(originals: list[Case], count: int, seed: int, *, rehash: bool = True
         yield ", ".join(said), (document, blocks, labels)
 
 
+def stale(originals: list[Case], count: int, seed: int) -> Iterator[Case]:
+    """Changed certificates with the hash of the original; a change that was none, as 0 times a factor, is left out.
+
+    Args:
+        originals: certificates with their models.
+        count: how many changes are drawn.
+        seed: of the changes.
+
+    Yields:
+        A certificate that must be rejected.
+    """
+    known = [(d["digest"], d["activation"], d["dt"], b) for d, b, _ in originals]
+    for _, (document, blocks, labels) in mutants(originals, count, seed, rehash=False):
+        if (document["digest"], document["activation"], document["dt"], blocks) not in known:
+            yield document, blocks, labels
+
+
 def forged(originals: list[Case], count: int, seed: int) -> Iterator[tuple[str, Case]]:
     """Mutants of which every other one has its proofs made anew, where its matrices are positive definite.
 

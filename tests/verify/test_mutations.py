@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 
 import pytest
-from certificate_mutations import cases, is_true, mutants
+from certificate_mutations import cases, is_true, mutants, stale
 
 from eqnets_verify import Rejected, check
 
@@ -53,12 +53,7 @@ def test_no_changed_certificate_is_accepted_with_a_false_claim(originals) -> Non
 
 def test_a_stale_hash_is_always_rejected(originals) -> None:
     rejected = 0
-    for _, (document, blocks, labels) in mutants(originals, 1000, seed=2, rehash=False):
-        unchanged = any(
-            blocks == b and all(document[k] == d[k] for k in ("digest", "activation", "dt")) for d, b, _ in originals
-        )
-        if unchanged:  # the change was none, such as 0 times a factor
-            continue
+    for document, blocks, labels in stale(originals, 1000, seed=2):
         with pytest.raises(Rejected):
             check(document, blocks, labels)
         rejected += 1

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from around_oracle import cases_around, counterexample, is_proved, is_true_around
-from certificate_mutations import forged, mutants, prove_anew
+from certificate_mutations import forged, prove_anew, stale
 
 import eqnets as eq
 from eqnets_verify import Block, Rejected, check
@@ -74,11 +74,7 @@ def test_no_changed_certificate_is_accepted_with_a_false_claim(originals) -> Non
 
 def test_a_stale_hash_is_always_rejected(originals) -> None:
     rejected = 0
-    for _, (document, blocks, labels) in mutants(originals, 200, seed=2, rehash=False):
-        if any(
-            blocks == b and all(document[k] == d[k] for k in ("digest", "activation", "dt")) for d, b, _ in originals
-        ):
-            continue  # the change was none, such as 0 times a factor
+    for document, blocks, labels in stale(originals, 200, seed=2):
         with pytest.raises(Rejected):
             check(document, blocks, labels)
         rejected += 1
