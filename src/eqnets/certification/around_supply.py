@@ -25,7 +25,7 @@ from eqnets.certification.document import Storage
 from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.certification.inequality import Rows, storage, supply, supply_of
-from eqnets.certification.labels import Labels, down
+from eqnets.certification.labels import Labels, down, margin_line
 from eqnets.certification.proof import Factor
 from eqnets.certification.refuse import slopes_hold
 from eqnets.certification.saved import write_files
@@ -83,7 +83,7 @@ class StorageCertificate:
 
     def summary(self) -> str:
         """A few lines for a terminal or a report."""
-        margin = f"margin   {down(self.margin, 3)} (smallest eigenvalue of the scaled inequality; proved positive)"
+        margin = margin_line(self.margin)
         return f"claim    {self.sentence}\n{margin}\nmethod   {self.method}\nmodel    sha256 {self.digest}"
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -21,7 +21,7 @@ from eqnets.certification.claim import Claim, Contracting, Lipschitz, Monotone, 
 from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import FLOAT64, INTEGERS, Evidence, prove
 from eqnets.certification.inequality import supply_of
-from eqnets.certification.labels import Labels, PairGain, down, label_entries, rate_words, up
+from eqnets.certification.labels import Labels, PairGain, down, label_entries, margin_line, rate_words, up
 from eqnets.certification.saved import write_files
 from eqnets.errors import CertificateError, InputError, NotCertified
 from eqnets.system.lfr import LFR
@@ -115,7 +115,7 @@ class Certificate:
             lines += [f"forgets  also contracting ({words})"] if words else []
         for pair in self.pair_gains():
             lines.append(f"gain     {pair.output} from {pair.input}: {up(pair.gain)} {pair.unit}".rstrip())
-        lines.append(f"margin   {down(self.margin, 3)} (smallest eigenvalue of the scaled inequality; proved positive)")
+        lines.append(margin_line(self.margin))
         if self.diagnostics:
             shown = [f"{key} {'not known' if x is None else f'{x:.6g}'}" for key, x in self.diagnostics.items()]
             lines.append(f"beside   {', '.join(shown)} (not checked)")

@@ -77,6 +77,11 @@ def up(value: float, digits: int = 6) -> str:
     return _rounded(value, digits, ROUND_CEILING)
 
 
+def margin_line(margin: float, of: str = "inequality") -> str:
+    """The line of a certificate's summary that says its margin."""
+    return f"margin   {down(margin, 3)} (smallest eigenvalue of the scaled {of}; proved positive)"
+
+
 def down(value: float, digits: int = 6) -> str:
     """A number with so many digits, rounded downwards."""
     return _rounded(value, digits, ROUND_FLOOR)

@@ -20,7 +20,7 @@ from eqnets.certification.document import Around
 from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import prove_exactly
 from eqnets.certification.inequality import Rows
-from eqnets.certification.labels import down
+from eqnets.certification.labels import down, margin_line
 from eqnets.certification.lure import Bounds, Numbers, block_diagonal, decrease, levels, within
 from eqnets.certification.proof import Factor
 from eqnets.certification.refuse import slopes_hold
@@ -126,10 +126,8 @@ class StabilityCertificate:
         lines = [f"claim    {self.sentence}"]
         if np.isfinite(self.volume):
             lines.append(f"region   {'area' if self.lfr.nx == 2 else 'volume'} {self.volume:.6g} (computed)")
-        lines.append(
-            f"margin   {down(self.margin, 3)} (smallest eigenvalue of the scaled inequalities; proved positive)"
-        )
-        return "\n".join([*lines, f"method   {self.method}", f"model    sha256 {self.digest}"])
+        lines += [margin_line(self.margin, "inequalities"), f"method   {self.method}", f"model    sha256 {self.digest}"]
+        return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate as JSON that `eqnets-verify` checks, as `Certificate.save` does.

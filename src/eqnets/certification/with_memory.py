@@ -9,7 +9,7 @@ from typing import NoReturn
 from eqnets.certification import exact
 from eqnets.certification.around import AbsoluteStability, Point, find_point
 from eqnets.certification.inequality import Rows
-from eqnets.certification.labels import down
+from eqnets.certification.labels import margin_line
 from eqnets.certification.memory import MemoryNumbers, search_memory
 from eqnets.certification.refuse import slopes_hold
 from eqnets.errors import NotCertified
@@ -55,7 +55,7 @@ class MemoryCertificate:
 
     def summary(self) -> str:
         """A few lines for a terminal or a report."""
-        margin = f"margin   {down(self.margin, 3)} (smallest eigenvalue of the scaled inequalities; proved positive)"
+        margin = margin_line(self.margin, "inequalities")
         return f"claim    {self.sentence}\n{margin}\nmethod   {self.method}\nmodel    sha256 {self.digest}"
 
     def save(self, path: str | os.PathLike[str]) -> NoReturn:

@@ -45,6 +45,8 @@ Model = Annotated[
 Neurons = Annotated[
     str | None, typer.Option("--nv", metavar="N|auto", help="Number of neurons; the usual one if left out; auto tries.")
 ]
+States = Annotated[int | None, typer.Option("--nx", min=1, help="Number of states; chosen if left out.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of every random choice.")]
 Gaps = Annotated[str, typer.Option("--gaps", metavar="raise|split", help="At a gap: refuse, or make separate records.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", metavar="M", help="Time for each fit; 5 if left out.")]

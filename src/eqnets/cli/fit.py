@@ -41,13 +41,13 @@ def fit(
     time: common.TimeColumn = None,
     gaps: common.Gaps = "raise",
     difference: common.Difference = None,
-    nx: Annotated[int | None, typer.Option("--nx", min=1, help="Number of states; chosen if left out.")] = None,
+    nx: common.States = None,
     nv: common.Neurons = None,
     restarts: Annotated[
         int | None, typer.Option("--restarts", metavar="K", min=1, help="Random starts; chosen if left out.")
     ] = None,
     workers: Annotated[int, typer.Option("--workers", metavar="K", min=1, help="Processes that share the starts.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
+    seed: common.Seed = 0,
     val: common.Tail = 0.2,
     u_scale: Annotated[
         str | None, typer.Option("--u-scale", metavar="A,B,…", help="One size per input, for lipschitz:GAMMA.")

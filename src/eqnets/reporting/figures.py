@@ -188,10 +188,7 @@ def training(
             hovertemplate="%{y:.4g} after %{customdata:.1f} s", mode="lines+markers" if there.sum() < 40 else "lines",
         )  # fmt: skip
     if baseline is not None:
-        figure.add_scatter(
-            x=[steps[0], steps[-1]], y=[baseline, baseline], mode="lines", name="linear model, validation",
-            line=style.line(style.LINEAR, dash="dot"),
-        )  # fmt: skip
+        _level(figure, steps[0], steps[-1], baseline, "linear model, validation")
     at = np.flatnonzero(steps == best)
     if len(at) and np.isfinite(validation[at[0]]):
         figure.add_scatter(
@@ -222,13 +219,17 @@ def sizes(numbers: list[int], errors: list[float], chosen: int, what: str, basel
         marker={"size": [13 if n == chosen else 7 for n in numbers]},
     )  # fmt: skip
     if baseline is not None:
-        figure.add_scatter(
-            x=[numbers[0], numbers[-1]], y=[baseline, baseline], mode="lines", name="linear model",
-            line=style.line(style.LINEAR, dash="dot"),
-        )  # fmt: skip
+        _level(figure, numbers[0], numbers[-1], baseline, "linear model")
     figure.update_xaxes(tickvals=numbers)
     figure.update_yaxes(rangemode="tozero")
     return figure
+
+
+def _level(figure: go.Figure, first: float, last: float, value: float, name: str) -> None:
+    """A dotted line at the linear model's value."""
+    figure.add_scatter(
+        x=[first, last], y=[value, value], mode="lines", name=name, line=style.line(style.LINEAR, dash="dot")
+    )
 
 
 def _title(name: str, unit: str | None) -> str:
