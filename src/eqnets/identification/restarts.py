@@ -185,14 +185,14 @@ def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper:
     Records with few samples a parameter have no second-order finish unless they are long: their tails are too short to
     say when it begins to fit the noise.
     """  # noqa: DOC201
+    kept = None if keeper is None or plan.steps is not None else keeper.load()
+    if kept is not None:
+        return Lengths(**kept[1])
     model, x0, _ = plan.begin(linear, plan.seed)
     values = float(streams.weight.sum()) * streams.y.shape[2]
     finish = plan.long or values >= _AMPLE * sum(parameter.numel() for parameter in model.parameters())
     if plan.steps is not None:
         return Lengths(*divided(plan.steps)) if finish else Lengths(plan.steps)
-    kept = None if keeper is None else keeper.load()
-    if kept is not None:
-        return Lengths(**kept[1])
     left = (1 - _RESERVE) * max(plan.deadline - time.monotonic(), 0.0)
     seconds = left / (_rounds(plan) + cost_of_states(plan) + cost_of_neurons(plan))
     pace = measure(model, streams, check, x0, plan.schedule(Lengths(1)), seconds)
