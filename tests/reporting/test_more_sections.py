@@ -81,6 +81,8 @@ def test_no_worst_input_exceeds_the_certified_gain(case) -> None:
     du, dy = (np.asarray(trace.y) for trace in album.figures["worst-0"].data)
     assert np.linalg.norm(dy) <= 2.0 * np.linalg.norm(du)
     assert f"reaches {50 * np.linalg.norm(dy) / np.linalg.norm(du):.3g} %" in notes[1]
+    pattern = float(notes[2].split("neurons reach ")[1].split(":")[0])
+    assert 0 < pattern <= 2.0
 
 
 def test_the_memory_holds_for_every_start_of_the_spread(mimo) -> None:

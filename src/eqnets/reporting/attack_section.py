@@ -57,6 +57,11 @@ def worst_input(album: Album, of: Channels, fit: Any) -> dict | None:
         if promised
         else "No gain is certified for this model: other inputs may do worse than this one.",
     ]  # fmt: skip
+    if promised and found.pattern is not None:
+        notes.append(
+            f"The best frozen slopes of the neurons reach {number(found.pattern, 4)}: no certificate that knows their "
+            "slopes alone can promise less."
+        )
     peaks = ", ".join(
         f"{clean(name)} {quantity(peak, unit)}"
         for name, unit, peak in zip(of.y_names, of.y_units, np.abs(dy).max(axis=0), strict=True)
