@@ -3,7 +3,7 @@ r"""
 ======================================
 
 Then there are data, input and output, and "finding the parameters can be seen as a deep learning problem". Three
-models get the same records, the same number of updates and the same way to start and to stop: a recurrent equilibrium
+models get the same records, the same number of steps and the same way to start and to stop: a recurrent equilibrium
 network, which contracts for every value of its parameters, a classical RNN and a Neural ODE, which promise nothing.
 """
 
@@ -34,7 +34,7 @@ table = {name: float(fit.score(test).rmse[0]) for name, fit in fits.items()}
 table["linear"] = float(fits["REN, contracting"].linear.score(test).rmse[0])
 store("lecture_identification", {"updates": STEPS, "test_rmse_rad": table}, None)  # a full run only
 full = json.loads((RESULTS / "lecture_identification.json").read_text(encoding="utf-8"))
-print(f"test RMSE in rad     this run, {STEPS} updates   stored, {full['updates']} updates   proved")
+print(f"test RMSE in rad     this run, {STEPS} steps   stored, {full['updates']} steps   proved")
 for name, rmse in table.items():
     proved = "rate 0.97 per step" if name.startswith("REN") else "nothing"
     print(f"{name:18s}   {rmse:18.4f}   {full['test_rmse_rad'][name]:19.4f}   {proved}")
