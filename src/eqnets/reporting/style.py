@@ -55,9 +55,10 @@ def base(height: int) -> dict:
         "font": {"family": FONT, "size": 12, "color": MUTED}, "hovermode": "x unified", "dragmode": "zoom",
         "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": GRID, "font": {"color": INK, "family": FONT}},
         "legend": {
-            "orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yref": "container", "yanchor": "top",
+            "orientation": "h", "x": 0.97, "xanchor": "right", "y": 1, "yref": "container", "yanchor": "top",
             "font": {"color": INK}, "bgcolor": "rgba(255,255,255,0)",
         },
+        "modebar": {"orientation": "v", "bgcolor": "rgba(255,255,255,0.7)"},  # flat, it lies on the legend
     }  # fmt: skip
 
 
