@@ -8,7 +8,6 @@ import threading
 
 import pytest
 import torch
-import torch.distributed as dist
 from tests.models.cells import Tanh, gradients, inputs
 from torch import nn
 
@@ -315,26 +314,12 @@ def test_threads_do_not_meet():
         torch.testing.assert_close(one, two)
 
 
-def replica(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    net = nn.Sequential(nn.Linear(3, 3, dtype=torch.float64), make())
-    net.load_state_dict(torch.load(f"{folder}/start.pt", weights_only=True))
-    parallel = nn.parallel.DistributedDataParallel(net)
-    x = inputs(8, 3)[4 * rank : 4 * rank + 4]
-    parallel(x).square().mean().backward()
-    if rank == 0:
-        torch.save({name: p.grad for name, p in net.named_parameters()}, f"{folder}/grads.pt")
-    dist.barrier()  # nobody leaves while the other still talks
-    dist.destroy_process_group()
-
-
-def test_in_two_processes_the_gradient_is_that_of_one(tmp_path):
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 3, dtype=torch.float64), make())
-    torch.save(net.state_dict(), tmp_path / "start.pt")
-    torch.multiprocessing.spawn(replica, args=(str(tmp_path),), nprocs=2)
-    theirs = torch.load(tmp_path / "grads.pt", weights_only=True)
-    ours = gradients(net, net(inputs(8, 3)).square().mean())
-    for name in ours:
-        torch.testing.assert_close(theirs[name], ours[name])
+def test_in_two_processes_the_gradient_is_that_of_one(gradients_in_processes):
+    alone, *shared = gradients_in_processes("""
+        from tests.models.cells import Tanh, inputs
+        deq = eq.DEQ(Tanh(seed=0), 4, rtol=1e-12, atol=1e-13)
+        model, x = torch.nn.Sequential(torch.nn.Linear(3, 3, dtype=torch.float64), deq), inputs(8, 3)
+    """)
+    for theirs in shared:
+        for name in alone:
+            torch.testing.assert_close(theirs[name], alone[name])

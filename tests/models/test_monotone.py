@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -366,38 +364,18 @@ def test_finished_samples_drop_out():
     assert sum(seen) < 6 * 32 + 3 * int(solution.steps.max())
 
 
-WORKER = """
-import sys, torch, torch.distributed as dist, eqnets as eq
-from torch.nn.parallel import DistributedDataParallel
-rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-torch.set_num_threads(1)
+MODEL = """
 make = lambda seed: torch.Generator().manual_seed(seed)
 x = torch.randn(6, 4, generator=make(1), dtype=torch.float64)
 model = eq.MonotoneDEQ(4, 6, activation="tanh", generator=make(0), dtype=torch.float64, rtol=1e-12, atol=1e-13)
-if world > 1:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    model = DistributedDataParallel(model)
-for _ in range(2):
-    model.zero_grad()
-    model(x[rank * 6 // world : (rank + 1) * 6 // world]).square().mean().backward()
-torch.save({k.removeprefix("module."): v.grad for k, v in model.named_parameters()}, f"{folder}/{world}-{rank}.pt")
-if world > 1:
-    dist.destroy_process_group()
 """
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
-def test_two_processes_have_the_gradient_of_one(tmp_path):
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    runs = [(0, 2), (1, 2), (0, 1)]
-    jobs = [subprocess.Popen([sys.executable, str(script), str(r), str(w), str(tmp_path)]) for r, w in runs]
-    assert [job.wait(timeout=90) for job in jobs] == [0, 0, 0]
-    alone = torch.load(tmp_path / "1-0.pt", weights_only=True)
-    for rank in (0, 1):
-        shared = torch.load(tmp_path / f"2-{rank}.pt", weights_only=True)
+def test_two_processes_have_the_gradient_of_one(gradients_in_processes):
+    alone, *shared = gradients_in_processes(MODEL)
+    for gradients in shared:
         for name, grad in alone.items():
-            torch.testing.assert_close(shared[name], grad, rtol=0, atol=1e-11, msg=name)
+            torch.testing.assert_close(gradients[name], grad, rtol=0, atol=1e-11, msg=name)
 
 
 def test_under_autocast_the_solve_keeps_its_precision():
