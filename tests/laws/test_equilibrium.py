@@ -195,6 +195,16 @@ def test_torch_func_transforms_of_an_unrolled_loop(state):
 
     close(twice(ours)(*args), twice(truth)(*args))
 
+    def curvature(f, order):  # forward over forward, of which torch's Functions silently lose the outer part
+        for _ in range(order):
+            f = lambda *a, f=f: jvp(f, a, tangents)[1]  # noqa: E731
+        return f(*args)
+
+    close(curvature(ours, 2), curvature(truth, 2))
+    close(curvature(ours, 3), curvature(truth, 3))
+    close(jacfwd(jacfwd(lambda *a: ours(*a).square().sum(), 0), 0)(*args),
+          hessian(lambda *a: truth(*a).square().sum(), 0)(*args))  # fmt: skip
+
 
 @pytest.mark.parametrize("state", EXPLICIT.values(), ids=EXPLICIT)
 def test_vmap_over_inputs_and_over_parameters(state):

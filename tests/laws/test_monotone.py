@@ -232,6 +232,11 @@ def test_every_transform_agrees(kind):
     direction = torch.ones_like(x)
     _, tangent = torch.func.jvp(lambda x: out(parameters, x), (x,), (direction,))
     torch.testing.assert_close(tangent, (by_columns * direction).flatten(1).sum(1), rtol=0, atol=1e-9)
+    along = lambda x: torch.func.jvp(lambda x: out(parameters, x)[1], (x,), (direction,))[1]  # noqa: E731
+    curvature = torch.func.jvp(along, (x,), (direction,))[1]
+    (slope,) = torch.autograd.grad(flat(model(leaf))[0, 1], leaf, create_graph=True)
+    (bend,) = torch.autograd.grad((slope * direction).sum(), leaf)
+    torch.testing.assert_close(curvature, (bend * direction).sum(), rtol=0, atol=1e-8)
     several = {name: torch.stack([value, 0.5 * value]) for name, value in parameters.items()}
     inputs = torch.stack([x, -x])
     mapped = torch.func.vmap(out)(several, inputs)

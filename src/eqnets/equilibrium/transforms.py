@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import _functorch  # type: ignore[attr-defined]
+from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.autograd import forward_ad
 
 from eqnets.equilibrium.adjoint import Adjoint, Unrolled
@@ -228,14 +229,19 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _equation: None, _start: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: E501
-        z, *inputs = ctx.saved_tensors
-        chosen = [i for i, t in enumerate(tangents) if t is not None]
-        if not chosen or ctx.equation.back is None:
-            return torch.zeros_like(z) if ctx.equation.back is not None else None, None, None, None
-        _, pull = _vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
-        _, push = _vjp(pull, torch.zeros_like(z))
-        (t,) = push(tuple(tangents[i] for i in chosen))
-        return _Solve.apply(ctx.equation.pushed(), t, t, z, *inputs)[0], None, None, None
+        equation, chosen = ctx.equation, [i for i, t in enumerate(tangents) if t is not None]
+        if not chosen or equation.back is None:
+            (z, *_) = ctx.saved_tensors
+            return torch.zeros_like(z) if equation.back is not None else None, None, None, None
+
+        def tangent(z: Tensor, *rest: Tensor) -> Tensor:
+            inputs, given = list(rest[: -len(chosen)]), rest[-len(chosen) :]
+            _, pull = _vjp(_of(equation, z, inputs, chosen), *(inputs[i] for i in chosen))
+            _, push = _vjp(pull, torch.zeros_like(z))
+            (t,) = push(given)
+            return _Solve.apply(equation.pushed(), t, t, z, *inputs)[0]
+
+        return _one_level_down(tangent, *ctx.saved_tensors, *(tangents[i] for i in chosen)), None, None, None  # type: ignore[arg-type]
 
     @staticmethod
     def vmap(
@@ -256,6 +262,22 @@ class _Solve(torch.autograd.Function):
 
 # torch asks for it at every call, and takes longer to work it out than a small solve takes
 _Solve.forward.__signature__ = inspect.signature(_Solve.forward)  # type: ignore[attr-defined]
+
+
+def _one_level_down(function: Function, *tensors: Tensor) -> Tensor:
+    """function(*tensors), computed below the jvp transform that asks for it.
+
+    torch switches forward mode off inside a Function's jvp, and what an outer jvp attached to these tensors would be
+    lost silently; a tangent needs nothing of its own level, and one level down forward mode can be on.
+    """  # noqa: DOC201
+    if not torch._C._are_functorch_transforms_active():
+        return function(*tensors)
+    interpreter = retrieve_current_functorch_interpreter()
+    level = interpreter.level()
+    bare = [_functorch._unwrap_for_grad(t, level) for t in tensors]
+    with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), interpreter.lower():
+        out = function(*bare)
+    return _functorch._wrap_for_grad(out, level)
 
 
 def _vjp(function: Any, *primals: Tensor) -> tuple[Any, Any]:
