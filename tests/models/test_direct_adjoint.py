@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from eqnets.models import native
 from eqnets.models.direct_adjoint import explicit, plain
 
 # nx, nv, nu, rows of the supply's terms, full D11
@@ -53,6 +54,38 @@ def test_float32_parameters_give_the_float64_system_rounded_once(case):
     ]
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()) if b.numel() else 0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", [*CASES, (37, 41, 3, 5, False), (20, 70, 2, 3, True)])
+def test_the_c_map_is_that_of_torch(case, dtype, monkeypatch):
+    if native.library()[0] is None:
+        pytest.skip("no C compiler on this machine")
+    values = [v.requires_grad_() for v in free(case, torch.Generator().manual_seed(4), dtype)]
+    values[-1].requires_grad_(case[0] != 37)  # ε is a buffer in use
+
+    def run():
+        blocks = explicit(*arguments(values, case[4]), 0.9, dtype)
+        used = blocks[::2] if case[0] == 3 else blocks  # gradients that are missing are zero
+        weights = [torch.randn(b.shape, generator=torch.Generator().manual_seed(5), dtype=b.dtype) for b in used]
+        loss = sum((b * w).sum() for b, w in zip(used, weights, strict=True))
+        return *blocks, *torch.autograd.grad(loss, [v for v in values if v.requires_grad])
+
+    mine = run()
+    monkeypatch.setattr(native, "library", lambda: (None, ""))
+    close = {"rtol": 1e-9, "atol": 1e-11} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-4}
+    for a, b in zip(mine, run(), strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b, **close)
+
+
+def test_what_is_not_finite_is_not_finite_in_both(monkeypatch):
+    values = free(CASES[0], torch.Generator().manual_seed(6))
+    values[0][0, 0] = torch.nan
+    mine = explicit(*arguments(values, False), 0.9, torch.float64)
+    monkeypatch.setattr(native, "library", lambda: (None, ""))
+    for a, b in zip(mine, explicit(*arguments(values, False), 0.9, torch.float64), strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own forward mode

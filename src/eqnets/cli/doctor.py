@@ -11,6 +11,7 @@ import typer
 
 import eqnets
 from eqnets.equilibrium import dense, native
+from eqnets.models import native as direct
 from eqnets.system.kernels import build, fused
 
 _CORE = ("torch", "numpy", "scipy")
@@ -47,11 +48,15 @@ def lines() -> Iterator[str]:
     yield f"threads: {torch.get_num_threads()} (torch.set_num_threads changes it)"
     for what, built in _IN_C:
         for dtype, double in (("float32", False), ("float64", True)):
-            library, words = built.library(double)
-            yield f"{what} in C, {dtype}: " + (f"yes ({words})" if library is not None else f"no: {words}.")
+            yield _built(f"{what} in C, {dtype}", *built.library(double))
+    yield _built("parameters of a REN to its system, in C", *direct.library())
     yield "rollout in numba: " + ("yes" if fused.loops() is not None else "no; run: pip install 'eqnets[fast]'.")
     yield "rollout in torch: yes (any device, full D11, any activation)"
     yield "GPU: " + (torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use")
+
+
+def _built(what: str, library: object | None, words: str) -> str:
+    return f"{what}: " + (f"yes ({words})" if library is not None else f"no: {words}.")
 
 
 def _version(name: str) -> str | None:

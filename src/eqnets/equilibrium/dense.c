@@ -19,6 +19,7 @@ Compiled once for float, and once with -DDOUBLE for double. */
 #include <string.h>
 
 #include "native.h"
+#include "invert.h"
 
 #define SLOTS LANES
 #define TILE (2 * VL) /* columns of a tile of V */
@@ -183,46 +184,15 @@ int share(const call *whole, long parts, parallel_of *parallel, int (*me)(void),
     return in_parts(part, whole, parts, parallel, me, size);
 }
 
-/* V = ((1 + alpha) I - alpha W)^-1, (n, n), from W with its strides: Gauss-Jordan with row pivots. 0 where it is singular. */
+/* V = ((1 + alpha) I - alpha W)^-1, (n, n), from W with its strides. 0 where it is singular. */
 int resolvent(long n, double alpha, const REAL *W, long down, long across, REAL *out) {
     const long width = (n + VL - 1) / VL * VL;
     REAL *M = aligned_alloc(BYTES, n * width * sizeof(REAL));
-    long swapped[n];
-    int regular = M != NULL;
-    for (long i = 0; regular && i < n; i++)
+    if (!M) return 0;
+    for (long i = 0; i < n; i++)
         for (long j = 0; j < width; j++)
             M[i * width + j] = (j == i ? 1 + (REAL)alpha : 0) - (j < n ? (REAL)alpha * W[i * down + j * across] : 0);
-    for (long k = 0; regular && k < n; k++) {
-        REAL *row = M + k * width, most = 0;
-        for (long i = k; i < n; i++) {
-            const REAL size = fabs(M[i * width + k]);
-            if (size > most) most = size, swapped[k] = i;
-        }
-        regular = most > 0 && isfinite(most);
-        if (!regular) break;
-        REAL *other = M + swapped[k] * width;
-        for (long j = 0; j < width; j += VL) {
-            const V a = LOAD(row + j), b = LOAD(other + j);
-            STORE(row + j, b);
-            STORE(other + j, a);
-        }
-        const REAL inverse = 1 / row[k];
-        for (long j = 0; j < width; j += VL) STORE(row + j, inverse * LOAD(row + j));
-        row[k] = inverse;
-        for (long i = 0; i < n; i++) {
-            REAL *at = M + i * width;
-            if (i == k) continue;
-            const REAL times = at[k];
-            for (long j = 0; j < width; j += VL) STORE(at + j, LOAD(at + j) - times * LOAD(row + j));
-            at[k] = -times * inverse; /* last: a vector load behind a scalar store has to wait */
-        }
-    }
-    for (long k = n - 1; regular && k >= 0; k--) /* rows that were swapped on the way are columns of the inverse */
-        for (long i = 0; i < n; i++) {
-            const REAL kept = M[i * width + k];
-            M[i * width + k] = M[i * width + swapped[k]];
-            M[i * width + swapped[k]] = kept;
-        }
+    const int regular = invert(n, width, M);
     for (long i = 0; regular && i < n; i++) memcpy(out + i * n, M + i * width, n * sizeof(REAL));
     free(M);
     return regular;

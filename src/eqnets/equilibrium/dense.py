@@ -23,6 +23,7 @@ from eqnets.equilibrium.problem import How
 from eqnets.equilibrium.splitting import PeacemanRachford
 
 SOURCE = Path(__file__).with_name("dense.c")
+_INCLUDED = Path(__file__).parents[1] / "invert.h"
 LARGEST = 2**19
 """Bytes of V up to which this is the faster way: beyond, V leaves the nearest caches."""
 
@@ -52,7 +53,7 @@ def library(double: bool) -> tuple[ctypes.CDLL | None, str]:
     Returns:
         The library, or None; and where it is, or why there is none, in words.
     """
-    found, words = native.build(SOURCE, double)
+    found, words = native.build(SOURCE, double, _INCLUDED)
     if found is not None:
         whole, number, pointer = ctypes.c_long, ctypes.c_double, ctypes.c_void_p
         found.resolvent.argtypes = [whole, number, pointer, whole, whole, pointer]

@@ -4,7 +4,8 @@ With R = [F, cB1, cB2] and [A, B1, B2] = E⁻¹R the adjoint of the solve is R̄
 division by Λ gives Λ̄ = −Σ_j (C̄1∘C1 + D̄11∘D11 + D̄12∘D12)/Λ; and H = T + ε(I + diag T), T = SᵀS give S̄ = S(T̄ + T̄ᵀ).
 One inverse of E and two products of the size of S, where autograd needs about sixty operations. Everything is
 float64; only the last product of the adjoint, whose result is rounded to S's dtype anyway, runs in that dtype. Second
-derivatives, and transforms of torch.func, go through `plain`, which is the same map for autograd.
+derivatives, and transforms of torch.func, go through `plain`, which is the same map for autograd. On the CPU, where a
+C compiler is found, `native` does the same in one call each way.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+
+from eqnets.models import native
 
 Explicit = tuple[Tensor, ...]
 """A, B1, B2, C1, D11, D12 in the asked dtype; then E, cP and Λ in float64."""
@@ -64,6 +67,8 @@ def plain(S: Tensor, Y1: Tensor, cB2: Tensor, cD12: Tensor, full: Tensor | None,
 class _Explicit(torch.autograd.Function):
     @staticmethod
     def forward(rate: float, dtype: torch.dtype, *given: Tensor) -> Explicit:
+        if (found := native.explicit(rate, dtype, *given)) is not None:
+            return found
         S, Y1, cB2, cD12, full, eps = cast("tuple[Tensor, ...]", [v if v is None else v.double() for v in given])
         n, m = Y1.shape[0], Y1.shape[0] + cD12.shape[0]  # the neurons are rows n to m of H
         H = S.new_empty(S.shape[1], S.shape[1])  # its upper right blocks are not needed, and not computed
@@ -108,6 +113,10 @@ class _Explicit(torch.autograd.Function):
         S, Y1, cB2, cD12, full, eps, Lambda, inverse, AB, CD, diagonal = ctx.saved_tensors
         if torch.is_grad_enabled():  # a graph of the gradient is wanted
             return None, None, *_second_order(ctx.rate, (S, Y1, cB2, cD12, full, eps), gradients)
+        given, kept = (S, Y1, cB2, cD12, full, eps), (Lambda, inverse, AB, CD, diagonal)
+        if (found := native.adjoint(ctx.rate, given, kept, gradients[:9], ctx.needs_input_grad[7])) is not None:
+            both, *others = found
+            return None, None, S @ both, *others
         n, q, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
         m = n + q
         gAB, gCD = _joined(gradients[:3], AB, [n, q, nu]), _joined(gradients[3:6], CD, [n, q, nu])
