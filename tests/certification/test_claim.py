@@ -68,6 +68,21 @@ def test_pair_gains_carry_the_units_and_are_not_rounded_down() -> None:
     assert force.gain == pytest.approx(0.03) and temp.gain == pytest.approx(3 * 0.1 / 0.7)
 
 
+@pytest.mark.parametrize("gamma, size", [(40.0, 1.0), (0.3, 1.0), (3.0, 0.1), (1e300, 1.0)])
+def test_the_gain_of_a_pair_of_equal_scales_is_gamma_itself(gamma: float, size: float) -> None:
+    (pair,) = Lipschitz(gamma, (size,), (size,)).pair_gains(Labels(3, 1, 1, 0.5, ("u",), ("y",)))
+    assert pair.gain == gamma
+
+
+def test_a_gain_between_channels_without_units_has_none() -> None:
+    unknown, known = (Labels(3, 1, 1, 0.5, ("u",), ("y",), (unit,), ("",)) for unit in ("", "N"))
+    claim = Lipschitz(40.0)
+    assert claim.pair_gains(unknown)[0].unit == "" and claim.pair_gains(known)[0].unit == "1/N"
+    text = claim.sentence(unknown)
+    assert "y from u: 40." in text and "no units were given" in text and "physical" not in text
+    assert "physical units" in claim.sentence(known)
+
+
 def test_the_gain_sentence_says_what_it_is_about() -> None:
     text = Lipschitz(2.5, u_scale=(10.0, 1.0), y_scale=(0.2,)).sentence(MIXED)
     for part in ("‖S_y⁻¹Δy‖ ≤ 2.5 ‖S_u⁻¹Δu‖", "force: 10 N", "temp: 1 K", "acc: 0.2 m/s²", "acc from force: 0.05",

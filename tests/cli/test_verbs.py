@@ -91,6 +91,24 @@ def test_certify_and_verify(eqnets, fitted: Path, tmp_path: Path) -> None:
     assert eqnets("certify", fitted, "-o", tmp_path / "c.json", "--force").code == 0
 
 
+def test_verify_reads_claims_around_one_equilibrium(eqnets, measured: Path, tmp_path: Path) -> None:
+    """As `eqnets-verify` and `eq.verify` do: the model is a linear one, whose D11 is empty."""
+    folder, words = tmp_path / "linear", ["--u", "torque", "--y", "angle", "--dt", DT, "--steps", 0, "--nx", 2]
+    assert eqnets("fit", measured / "train1.csv", *words, "--model", "linear", "-o", folder).code == 0
+    lfr = eq.load(folder).lfr
+    for name, claim in {
+        "stable": eq.AbsoluteStability(),
+        "storage": eq.DissipativeAround([[-1.0]], [[0.0]], [[1e4]]),
+    }.items():
+        eq.certify(claim, lfr).save(tmp_path / name)
+        outcome = eqnets("verify", tmp_path / name, folder)
+        assert outcome.code == 0 and "an equilibrium" in outcome.out, (outcome.out, outcome.err)
+        assert lfr.digest() in outcome.out
+        text = (tmp_path / name).read_text(encoding="utf-8").replace(lfr.digest(), "0" * 64)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert eqnets("verify", tmp_path / name, folder).code == 1
+
+
 def test_a_claim_that_does_not_hold_is_exit_code_1(eqnets, fitted: Path) -> None:
     outcome = eqnets("certify", fitted, "--guarantee", "contracting:0.01")
     assert outcome.code == 1 and outcome.err.count("\n") == 1 and "Traceback" not in outcome.err

@@ -69,7 +69,7 @@ class Certificate:
     @classmethod
     def load(cls, path: str | os.PathLike[str], lfr: LFR) -> Certificate:
         """Read a certificate and prove it anew for `lfr`; see `verify`, which returns only the claim."""
-        found = _check(path, lfr)
+        found = proved(path, lfr)
         if not isinstance(found, Certificate):
             raise CertificateError(
                 f"the certificate {Path(path).name} speaks of one equilibrium; read it with eqnets.verify."
@@ -159,11 +159,23 @@ def verify(path: str | os.PathLike[str], lfr: LFR) -> Claim | AtPoint:
     Returns:
         The claim, now proved for `lfr`.
     """
-    found = _check(path, lfr)
-    return found.claim if isinstance(found, Certificate) else found
+    found = proved(path, lfr)
+    return found.claim if isinstance(found, Certificate) else document.around_from_entries(found.claim)
 
 
-def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate | AtPoint:
+def proved(path: str | os.PathLike[str], lfr: LFR) -> Certificate | eqnets_verify.Verdict:
+    """Check a certificate file as `verify` does; what was proved, with its `sentence` and `digest`.
+
+    Args:
+        path: of the file.
+        lfr: the system that it is said to be about.
+
+    Returns:
+        A certificate; of a claim about one equilibrium the checker's verdict.
+
+    Raises:
+        CertificateError: it does not hold.
+    """
     name = Path(path).name
     try:
         entries = document.parse(Path(path))
@@ -172,7 +184,7 @@ def _check(path: str | os.PathLike[str], lfr: LFR) -> Certificate | AtPoint:
         raise CertificateError(f"the certificate {name} does not hold: {str(error).rstrip('.')}.") from error
 
 
-def _check_exactly(entries: dict, lfr: LFR) -> Certificate | AtPoint:
+def _check_exactly(entries: dict, lfr: LFR) -> Certificate | eqnets_verify.Verdict:
     labels = Labels.of(lfr)
     if entries.get("activation") != lfr.activation.name or entries.get("dt") != lfr.dt:
         raise CertificateError(
@@ -185,7 +197,7 @@ def _check_exactly(entries: dict, lfr: LFR) -> Certificate | AtPoint:
     }
     verdict = eqnets_verify.check(entries, blocks, label_entries(labels))
     if verdict.claim["kind"] in (document.Around.kind, document.Storage.kind):
-        return document.around_from_entries(verdict.claim)
+        return verdict
     claim = document.claim_from_entries(verdict.claim).for_system(labels)
     P = np.zeros((len(entries["P"]),) * 2)
     for i, row in enumerate(entries["P"]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from eqnets.certification.checked import number, scale
 from eqnets.certification.dissipation import Dissipative, Passive
@@ -213,10 +214,11 @@ class Lipschitz:
         for i, output in enumerate(labels.outputs()):
             for j, name in enumerate(labels.inputs()):
                 unit = ""
-                if labels.y_units and labels.u_units:
+                if labels.y_units and labels.u_units and (labels.y_units[i] or labels.u_units[j]):
                     unit = ratio_unit(labels.y_units[i], labels.u_units[j])
-                gain = self.gamma * y_scale[i] / u_scale[j]
-                rows.append(PairGain(output, name, math.nextafter(math.nextafter(gain, math.inf), math.inf), unit))
+                exact = Fraction(self.gamma) * Fraction(y_scale[i]) / Fraction(u_scale[j])
+                gain = float(exact) if exact < 1e308 else math.inf
+                rows.append(PairGain(output, name, gain if gain >= exact else math.nextafter(gain, math.inf), unit))
         return rows
 
     def sentence(self, labels: Labels, rate: float | None = None) -> str:
@@ -231,7 +233,7 @@ class Lipschitz:
         """
         del rate
         u_scale, y_scale = self.scales(labels)
-        physical = labels.u_units is not None or labels.y_units is not None
+        physical = any(labels.u_units or ()) or any(labels.y_units or ())
         scaled = f"S_u = diag({channels_in_words(labels.inputs(), u_scale, labels.u_units)}) and S_y = diag("
         scaled += f"{channels_in_words(labels.outputs(), y_scale, labels.y_units)})"
         pairs = self.pair_gains(labels)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eqnets.certification import Certificate
+from eqnets.certification.artefact import proved
 from eqnets.errors import InputError
 from eqnets.identification.files.load import read_model
 
@@ -24,6 +24,6 @@ def verify(
                 f"'{certificate}' is no file; {folder} was fitted without a guarantee, nothing is certified."
             )
         raise InputError(f"'{certificate}' is no file; name a certificate, such as {folder / 'certificate.json'}.")
-    proved = Certificate.load(certificate, fit.lfr)
-    typer.echo(f"holds: {proved.sentence}")
-    typer.echo(f"model sha256 {proved.digest}")
+    found = proved(certificate, fit.lfr)
+    typer.echo(f"holds: {found.sentence}")
+    typer.echo(f"model sha256 {found.digest}")
