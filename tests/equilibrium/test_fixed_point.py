@@ -33,8 +33,12 @@ class Splitting(Solver):
     [
         (lambda z, x: eq.fixed_point(lambda z, x: torch.cat([z, z]), z, x), "f returned"),
         (lambda z, x: eq.fixed_point(lambda z, x: z.float(), z, x), "float32"),
-        (lambda z, x: eq.fixed_point(lambda z, x: (z, z), z, x), "structure"),
-        (lambda z, x: eq.fixed_point(lambda z, x: None, z, x), "structure"),
+        (lambda z, x: eq.fixed_point(lambda z, x: (z, z), z, x), r"a tensor, but returned \(a tensor, a tensor\)"),
+        (lambda z, x: eq.fixed_point(lambda z, x: None, z, x), "structure of z0, a tensor, but returned NoneType"),
+        (lambda z, x: eq.fixed_point(lambda z, x: z.mul_(0.5).add_(x), z, x), "f changes z in place"),
+        (lambda z, x: eq.fixed_point(lambda z: {"a": z["a"].relu_() + 1}, {"a": z}), "f changes z in place"),
+        (lambda z, x: eq.fixed_point(lambda z, x: x.add_(z), z, x), "f changes a tensor among its arguments"),
+        (lambda z, x: eq.fixed_point(cell, z.to("meta"), x), "meta device"),
         (lambda z, x: eq.fixed_point(cell, z[:0], x[:0]), "empty batch"),
         (lambda z, x: eq.fixed_point(lambda z, x: z @ x.mT @ x, z.float(), x), r"float32.*float64.*agree"),
         (lambda z, x: eq.fixed_point(lambda z, x: torch.cos(z) / 2 + x[:, :1], z[:3], x), r"\(3, .*agree"),
@@ -49,6 +53,7 @@ class Splitting(Solver):
         (lambda z, x: eq.fixed_point(cell, z, x, on_failure="shout"), "on_failure"),
         (lambda z, x: eq.fixed_point(cell, z, x, max_steps=0), "max_steps"),
         (lambda z, x: eq.fixed_point(cell, z, x, rtol=-1.0), "rtol"),
+        (lambda z, x: eq.fixed_point(cell, z, x, atol=True), "atol"),
         (lambda z, x: eq.fixed_point(cell, z.float(), x.float(), rtol=1e-9), "10 eps"),
         (lambda z, x: eq.fixed_point(cell, z, x, solver="anderson"), "solver must be"),
         (lambda z, x: eq.fixed_point(cell, z, x, solver=eq.Anderson), "solver must be"),
@@ -78,6 +83,14 @@ def test_a_splitting_solver_needs_a_model_that_is_an_inclusion():
     z0, x = problem()
     with pytest.raises(TypeError, match="MonotoneDEQ"):
         eq.fixed_point(cell, z0, x, solver=Splitting())
+    with pytest.raises(TypeError, match="MonotoneDEQ"):  # before the solve, not in its backward
+        eq.fixed_point(cell, z0, x, adjoint=eq.Implicit(solver=eq.PeacemanRachford()))
+
+
+def test_a_start_that_two_samples_share_is_not_a_change_in_place():
+    z0, x = problem()
+    found = eq.fixed_point(cell, z0[:1].expand_as(z0), x)
+    torch.testing.assert_close(found.value, cell(found.value, x), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize(

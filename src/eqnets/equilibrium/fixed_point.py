@@ -13,11 +13,12 @@ from torch.autograd import forward_ad
 from eqnets.equilibrium import transforms
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
 from eqnets.equilibrium.auto import Auto
-from eqnets.equilibrium.failure import check_policy, report
+from eqnets.equilibrium.failure import report
 from eqnets.equilibrium.implicit import System, attach, has_tangent
 from eqnets.equilibrium.layout import layout_of
 from eqnets.equilibrium.loop import solve
 from eqnets.equilibrium.maps import Map
+from eqnets.equilibrium.options import check_options
 from eqnets.equilibrium.problem import Ambient, How, Problem, pose
 from eqnets.equilibrium.solution import AdjointRecord, Solution, Statistics, statistics_of
 from eqnets.equilibrium.solver import Solver
@@ -73,8 +74,9 @@ def _fixed_point(
     f: Callable[..., Any], z0: Any, args: tuple[Any, ...], in_dims: Any, batch_dims: int, solver: Solver,
     adjoint: Adjoint, rtol: float | None, atol: float | None, max_steps: int, on_failure: str,
 ) -> Solution:  # fmt: skip
-    _check(f, solver, adjoint, max_steps)
-    check_policy(on_failure)
+    if not callable(f):
+        raise InputError(f"f must be callable, f(z, *args) -> z; got {type(f).__name__}.")
+    check_options(solver, adjoint, max_steps, on_failure)
     layout = layout_of(z0, batch_dims)
     start = layout.flatten(z0)
     ambient = Ambient(start.device.type)
@@ -118,21 +120,3 @@ def _run(
         )
         return attach(system, value, z0 if z0.requires_grad else None), statistics
     return truncated(map, value, *adjoint.truncation()), statistics
-
-
-def _check(f: Any, solver: Any, adjoint: Any, max_steps: Any) -> None:
-    if not callable(f):
-        raise InputError(f"f must be callable, f(z, *args) -> z; got {type(f).__name__}.")
-    if not isinstance(solver, Solver):
-        raise InputError(f"solver must be a solver such as eqnets.Auto() or eqnets.Anderson(); got {solver!r}.")
-    if solver.needs_inclusion:
-        raise TypeError(
-            f"{type(solver).__name__} splits an inclusion (an operator and a prox) and cannot solve for a bare f; use "
-            "a model that is an inclusion, such as MonotoneDEQ, or solver=Auto()."
-        )
-    if not isinstance(adjoint, Adjoint):
-        raise InputError(
-            f"adjoint must be eqnets.Implicit(), Unrolled(), Phantom() or JacobianFree(); got {adjoint!r}."
-        )
-    if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1:
-        raise InputError(f"max_steps must be an integer ≥ 1; got {max_steps!r}.")

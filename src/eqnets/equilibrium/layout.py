@@ -101,10 +101,8 @@ class Layout:
         """
         leaves, spec = tree_flatten(output)
         if spec != self.spec or not all(isinstance(leaf, Tensor) for leaf in leaves):
-            raise InputError(
-                f"f must return the structure of z0, {self.spec}, but returned "
-                f"{spec if leaves else type(output).__name__}."
-            )
+            expected = _described(tree_unflatten(self.dtypes, self.spec))
+            raise InputError(f"f must return the structure of z0, {expected}, but returned {_described(output)}.")
         for i, (leaf, shape, dtype) in enumerate(zip(leaves, self.shapes, self.dtypes, strict=True)):
             expected = (self.batch, *shape) if self.batch_dims else tuple(shape)
             where = f"leaf {i} of the state" if len(leaves) > 1 else "the state"
@@ -116,6 +114,28 @@ class Layout:
                 raise InputError(
                     f"f returned {leaf.dtype} for {where}, but z0 is {dtype}; convert the parameters, the inputs or z0."
                 )
+
+
+def _described(tree: Any) -> str:
+    """What a state, or what should be one, is made of."""
+    leaves, spec = tree_flatten(tree)
+    named = ["a tensor" if isinstance(leaf, (Tensor, torch.dtype)) else type(leaf).__name__ for leaf in leaves]
+    return str(tree_unflatten(named, spec)).replace("'", "")
+
+
+def check_batch_dims(batch_dims: Any) -> None:
+    """Refuse a number of batch dimensions that is neither 0 nor 1.
+
+    Args:
+        batch_dims: as was asked.
+
+    Raises:
+        InputError: it is another.
+    """
+    if batch_dims not in (0, 1) or isinstance(batch_dims, bool):
+        raise InputError(
+            f"batch_dims must be 0 (one sample) or 1 (the first dimension is the batch); got {batch_dims!r}."
+        )
 
 
 def layout_of(z0: Any, batch_dims: int) -> Layout:
@@ -131,10 +151,7 @@ def layout_of(z0: Any, batch_dims: int) -> Layout:
     Raises:
         InputError: no tensors, not real floating point, mixed devices, different or empty batches.
     """
-    if batch_dims not in (0, 1) or isinstance(batch_dims, bool):
-        raise InputError(
-            f"batch_dims must be 0 (one sample) or 1 (the first dimension is the batch); got {batch_dims!r}."
-        )
+    check_batch_dims(batch_dims)
     leaves, spec = tree_flatten(z0)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         kinds = ", ".join(sorted({type(leaf).__name__ for leaf in leaves})) or "nothing"
@@ -144,6 +161,8 @@ def layout_of(z0: Any, batch_dims: int) -> Layout:
             raise InputError(
                 f"z0 must be real floating point, but a leaf is {leaf.dtype}; use z0.float() or .double()."
             )
+        if leaf.is_meta:
+            raise InputError("z0 is on the meta device and has no values, on which a solve depends; give it real ones.")
         if leaf.device != leaves[0].device:
             raise InputError(f"z0 has leaves on {leaves[0].device} and {leaf.device}; move them to one device.")
         if batch_dims and leaf.ndim == 0:

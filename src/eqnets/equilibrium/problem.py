@@ -86,26 +86,39 @@ class Problem:
             (batch, n).
 
         Raises:
-            InputError: f cannot take z0 with these arguments: torch refuses their shapes or dtypes.
+            InputError: f cannot take z0 with these arguments: torch refuses their shapes or dtypes; or f changes them.
             RuntimeError: f raised another one, which passes as it is.
         """
+        given = [z, *(inputs or self.inputs)]
+        versions = list(map(_version, given))
         try:
-            out = self.call(z, *(inputs or self.inputs))
+            out = self.call(*given)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0].rstrip(".")
             if not _MISMATCH.search(reason):
                 raise
             state = ", ".join(map(_kind, tree_flatten(self.layout.unflatten(z))[0]))
-            given = ", ".join(map(_kind, self.inputs)) or "none"
+            others = ", ".join(map(_kind, self.inputs)) or "none"
             raise InputError(
-                f"f cannot be evaluated at z0: {reason}. z0 is {state}; the tensors among f's arguments are {given}. "
+                f"f cannot be evaluated at z0: {reason}. z0 is {state}; the tensors among f's arguments are {others}. "
                 "Make their shapes and dtypes agree."
             ) from error
+        if versions != list(map(_version, given)):
+            what = "z" if versions[0] != _version(z) else "a tensor among its arguments"
+            raise InputError(
+                f"f changes {what} in place, so that every evaluation is one of another function; return a new tensor "
+                "(z.relu() for z.relu_(), ReLU() for ReLU(inplace=True), x = x + … for x += …)."
+            )
         self.layout.check(out)
         return self.layout.flatten(out)
 
 
 _MISMATCH = re.compile(r"dtype|data type|scalar type|size|shape|broadcast|dimension", re.IGNORECASE)
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor has been written to; torch does not count it for the counters and tensors of inference."""
+    return 0 if tensor.is_inference() or not tensor.is_floating_point() else tensor._version
 
 
 def _kind(tensor: Tensor) -> str:

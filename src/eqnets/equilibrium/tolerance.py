@@ -88,7 +88,8 @@ def tolerance(rtol: float | None, atol: float | None, dtype: torch.dtype) -> Tol
     floor = 10 * torch.finfo(dtype).eps
     default = _DEFAULTS.get(dtype, (floor, floor))
     for name, value in (("rtol", rtol), ("atol", atol)):
-        if value is not None and not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value < math.inf):
             raise InputError(f"{name} must be a finite number ≥ 0, or None for the dtype's default; got {value!r}.")
     if rtol is not None and rtol < floor and (atol is None or atol < floor):
         raise InputError(

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import _broadcast_to_and_flatten, tree_flatten, tree_map, tree_unflatten
 
 from eqnets.equilibrium import Adjoint, Auto, Implicit, Solution, Solver, fixed_point
-from eqnets.equilibrium.failure import check_policy
+from eqnets.equilibrium.layout import check_batch_dims
+from eqnets.equilibrium.options import check_options
 from eqnets.errors import InputError
 from eqnets.models.frozen import Frozen
 from eqnets.models.guard import check_cell
@@ -52,7 +53,8 @@ class DEQ(nn.Module):
             callable, which may close over a batch, and wherever a FixedDropout is active.
 
     Raises:
-        InputError: a cell that cannot be called, an init that is no start, an unknown failure policy.
+        InputError: a cell that cannot be called, an init that is no start, an option of another kind.
+        TypeError: the solver is a splitting, which needs a model such as MonotoneDEQ.
     """  # noqa: DOC502
 
     def __init__(
@@ -64,7 +66,8 @@ class DEQ(nn.Module):
         if not callable(cell):
             raise InputError(f"cell must be a module or a function (z, x) -> z; got {type(cell).__name__}.")
         check_init(init)
-        check_policy(on_failure)
+        check_options(solver, adjoint, max_steps, on_failure)
+        check_batch_dims(batch_dims)
         self.cell, self.init = cell, init
         self.solver, self.adjoint = solver, adjoint
         self.rtol, self.atol, self.max_steps, self.on_failure = rtol, atol, max_steps, on_failure

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from eqnets.equilibrium.adjoint import Adjoint, Implicit
 from eqnets.equilibrium.factored import Factored, Memory
-from eqnets.equilibrium.failure import check_policy
 from eqnets.equilibrium.inclusion import Proximal
+from eqnets.equilibrium.options import check_options
 from eqnets.equilibrium.solution import Solution, Status
 from eqnets.equilibrium.solver import Solver
 from eqnets.equilibrium.splitting import PeacemanRachford, Splitting
 from eqnets.equilibrium.zero import zero
 from eqnets.errors import InputError
 
-PEACEMAN_RACHFORD = PeacemanRachford()
+PEACEMAN_RACHFORD, IMPLICIT = PeacemanRachford(), Implicit()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +70,7 @@ class InclusionModel(nn.Module):
         super().__init__()
         if not 0 < float(margin) < float("inf"):
             raise InputError(f"m must be a positive number; got {margin!r}. Smaller m means more steps.")
-        if not isinstance(solver, Solver):
-            raise InputError(f"solver must be a solver such as eqnets.PeacemanRachford(); got {solver!r}.")
-        if adjoint is not None and not isinstance(adjoint, Adjoint):
-            raise InputError(
-                f"adjoint must be eqnets.Implicit(), Unrolled(), Phantom(), JacobianFree() or None; got {adjoint!r}."
-            )
-        if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1:
-            raise InputError(f"max_steps must be an integer ≥ 1; got {max_steps!r}.")
-        check_policy(on_failure)
+        check_options(solver, IMPLICIT if adjoint is None else adjoint, max_steps, on_failure, bare=False)
         self.sigma, self.m = sigma, float(margin)
         self.solver, self.adjoint = solver, adjoint
         self.rtol, self.atol, self.max_steps, self.on_failure = rtol, atol, max_steps, on_failure
