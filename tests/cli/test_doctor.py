@@ -19,7 +19,7 @@ def test_it_names_versions_and_kernels(eqnets) -> None:
         "rollout in C, float32: ",
         "solver steps in C, float64: ",
         "dense splitting in C, float32: ",
-        "parameters of a REN to its system, in C: ",
+        "parameters to system in C, float32: ",
         "rollout in numba: ",
         "GPU: ",
     ):

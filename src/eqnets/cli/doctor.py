@@ -15,7 +15,7 @@ from eqnets.models import native as direct
 from eqnets.system.kernels import build, fused
 
 _CORE = ("torch", "numpy", "scipy")
-_IN_C = (("rollout", build), ("solver steps", native), ("dense splitting", dense))
+_IN_C = (("rollout", build), ("parameters to system", direct), ("solver steps", native), ("dense splitting", dense))
 _EXTRAS = {
     "fast": ("numba",),
     "sweep": ("ray",),
@@ -48,15 +48,11 @@ def lines() -> Iterator[str]:
     yield f"threads: {torch.get_num_threads()} (torch.set_num_threads changes it)"
     for what, built in _IN_C:
         for dtype, double in (("float32", False), ("float64", True)):
-            yield _built(f"{what} in C, {dtype}", *built.library(double))
-    yield _built("parameters of a REN to its system, in C", *direct.library())
+            library, words = built.library(double)
+            yield f"{what} in C, {dtype}: " + (f"yes ({words})" if library is not None else f"no: {words}.")
     yield "rollout in numba: " + ("yes" if fused.loops() is not None else "no; run: pip install 'eqnets[fast]'.")
     yield "rollout in torch: yes (any device, full D11, any activation)"
     yield "GPU: " + (torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use")
-
-
-def _built(what: str, library: object | None, words: str) -> str:
-    return f"{what}: " + (f"yes ({words})" if library is not None else f"no: {words}.")
 
 
 def _version(name: str) -> str | None:

@@ -1,16 +1,66 @@
 /* The direct parametrisation, H -> the explicit system, and its adjoint, as in direct_adjoint.py, which is the reference
-and has the formulas. Built with -DDOUBLE only: the map is float64 whatever the parameters are. */
+and has the formulas. The map is float64 whatever the parameters are, and stands in the double build alone; the product by
+which the adjoint ends has their dtype. */
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "native.h"
-#include "invert.h"
 
 #define TILE (2 * VL) /* columns of a tile of a product */
-#define UP(n) (((n) + TILE - 1) / TILE * TILE)
 #define FOR(i, from, to) for (long i = (from); i < (to); i++)
+
+/* R rows of a tile of C = A B: A by its strides, B packed, and C's first `left` columns. */
+INLINE void strip(const int R, long K, const REAL *A, long down, long along, const REAL *B, REAL *C, long width, long left) {
+    V c[6][2]; /* of a size that is known, or it is not held in registers */
+    EACH(r, R) c[r][0] = c[r][1] = (V){0};
+    for (long k = 0; k < K; k++, B += TILE, A += along) {
+        const V a = LOAD(B), b = LOAD(B + VL);
+        EACH(r, R) {
+            const REAL s = A[r * down];
+            c[r][0] += s * a;
+            c[r][1] += s * b;
+        }
+    }
+    if (left < TILE) EACH(r, R) memcpy(C + r * width, c[r], left * sizeof(REAL));
+    else EACH(r, R) {
+        STORE(C + r * width, c[r][0]);
+        STORE(C + r * width + VL, c[r][1]);
+    }
+}
+
+/* C (M, N) = A (M, K) B (K, N), A and B by the strides of their rows and columns; `lower`: on and below the diagonal only.
+   C's rows are `width` apart; `tile` has room for K tiles. */
+static void multiply(long M, long N, long K, const REAL *A, long down, long along, const REAL *B, long below, long across,
+                     REAL *C, long width, int lower, REAL *tile) {
+    for (long j = 0; j < N; j += TILE) {
+        const long left = N - j < TILE ? N - j : TILE;
+        FOR(k, 0, K) {
+            const REAL *from = B + k * below + j * across;
+            FOR(i, 0, left) tile[k * TILE + i] = from[i * across];
+            FOR(i, left, TILE) tile[k * TILE + i] = 0;
+        }
+        long i = lower ? j : 0;
+        for (; i + 6 <= M; i += 6) strip(6, K, A + i * down, down, along, tile, C + i * width + j, width, left);
+        for (; i + 2 <= M; i += 2) strip(2, K, A + i * down, down, along, tile, C + i * width + j, width, left);
+        if (i < M) strip(1, K, A + i * down, down, along, tile, C + i * width + j, width, left);
+    }
+}
+
+/* out (rows, n) = S (rows, n) both (n, n); returns 0 where there is no memory. */
+int product(long rows, long n, const REAL *S, const REAL *both, REAL *out) {
+    REAL *tile = aligned_alloc(BYTES, (n + 1) * TILE * sizeof(REAL));
+    if (!tile) return 0;
+    multiply(rows, n, n, S, n, 1, both, n, 1, out, n, 0, tile);
+    free(tile);
+    return 1;
+}
+
+#ifdef DOUBLE
+#include "invert.h"
+
+#define UP(n) (((n) + VL - 1) / VL * VL)
 
 /* Numbers of the caller, row by row; `single` says float32. NULL where the caller has none. */
 typedef struct {
@@ -39,42 +89,6 @@ INLINE void take(double *to, long width, array from, long rows, long columns) {
     if (!from.at) FOR(i, 0, rows) memset(to + i * width, 0, columns * sizeof(double));
     else if (from.single) FOR(i, 0, rows) FOR(j, 0, columns) to[i * width + j] = ((const float *)from.at)[i * columns + j];
     else FOR(i, 0, rows) memcpy(to + i * width, (const double *)from.at + i * columns, columns * sizeof(double));
-}
-
-/* R rows of a tile of C = A B: A by its strides, B packed. */
-INLINE void strip(const int R, long K, const double *A, long down, long along, const double *B, double *C, long width) {
-    V c[R][2];
-    EACH(r, R) c[r][0] = c[r][1] = (V){0};
-    for (long k = 0; k < K; k++, B += TILE, A += along) {
-        const V a = LOAD(B), b = LOAD(B + VL);
-        EACH(r, R) {
-            const double s = A[r * down];
-            c[r][0] += s * a;
-            c[r][1] += s * b;
-        }
-    }
-    EACH(r, R) {
-        STORE(C + r * width, c[r][0]);
-        STORE(C + r * width + VL, c[r][1]);
-    }
-}
-
-/* C (M, N) = A (M, K) B (K, N), A and B by the strides of their rows and columns; `lower`: on and below the diagonal only.
-   C's rows are `width` apart and have room for whole tiles; `tile` has room for K of them. */
-static void multiply(long M, long N, long K, const double *A, long down, long along, const double *B, long below, long across,
-                     double *C, long width, int lower, double *tile) {
-    for (long j = 0; j < N; j += TILE) {
-        const long left = N - j < TILE ? N - j : TILE;
-        FOR(k, 0, K) {
-            const double *from = B + k * below + j * across;
-            FOR(i, 0, left) tile[k * TILE + i] = from[i * across];
-            FOR(i, left, TILE) tile[k * TILE + i] = 0;
-        }
-        long i = lower ? j : 0;
-        for (; i + 6 <= M; i += 6) strip(6, K, A + i * down, down, along, tile, C + i * width + j, width);
-        for (; i + 2 <= M; i += 2) strip(2, K, A + i * down, down, along, tile, C + i * width + j, width);
-        if (i < M) strip(1, K, A + i * down, down, along, tile, C + i * width + j, width);
-    }
 }
 
 /* The next `count` numbers of the room, from a whole vector on. */
@@ -196,3 +210,4 @@ int adjoint(const call *c, double rate) {
     free(room);
     return 1;
 }
+#endif

@@ -115,8 +115,7 @@ class _Explicit(torch.autograd.Function):
             return None, None, *_second_order(ctx.rate, (S, Y1, cB2, cD12, full, eps), gradients)
         given, kept = (S, Y1, cB2, cD12, full, eps), (Lambda, inverse, AB, CD, diagonal)
         if (found := native.adjoint(ctx.rate, given, kept, gradients[:9], ctx.needs_input_grad[7])) is not None:
-            both, *others = found
-            return None, None, S @ both, *others
+            return None, None, *found
         n, q, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
         m = n + q
         gAB, gCD = _joined(gradients[:3], AB, [n, q, nu]), _joined(gradients[3:6], CD, [n, q, nu])

@@ -23,15 +23,19 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 @functools.cache
-def library() -> tuple[Any, str]:
-    """The compiled map, built if it has to be; it computes in float64, and reads and writes both dtypes.
+def library(double: bool) -> tuple[Any, str]:
+    """The compiled file for float32 or float64, built if it has to be; the map itself is in the latter, for both.
+
+    Args:
+        double: float64 instead of float32.
 
     Returns:
         The library, or None; and where it is, or why there is none, in words.
     """
-    found, words = build(SOURCE, True, *_INCLUDED)
+    found, words = build(SOURCE, double, *_INCLUDED)
     if found is not None:
-        for call in (found.explicit, found.adjoint):
+        found.product.argtypes = [*[ctypes.c_long] * 2, *[ctypes.c_void_p] * 3]
+        for call in (found.explicit, found.adjoint) if double else ():
             call.argtypes = [ctypes.c_void_p, ctypes.c_double]
     return found, words
 
@@ -66,7 +70,7 @@ def adjoint(
     rate: float, given: tuple[Tensor | None, ...], kept: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...],
     want_eps: bool,
 ) -> tuple[Tensor | None, ...] | None:  # fmt: skip
-    """The gradients with respect to the parameters, those of S by way of T.
+    """The gradients with respect to the parameters.
 
     Args:
         rate: ᾱ.
@@ -76,11 +80,11 @@ def adjoint(
         want_eps: whether the gradient with respect to ε is wanted.
 
     Returns:
-        T̄ + T̄ᵀ in S's dtype, so that S̄ = S(T̄ + T̄ᵀ); then for Y1, cB2, cD12, full and ε in the dtype of each, None where
-        there is none. None instead of all where this way is not open.
+        For each of `given`, in its dtype, None where there is none. None instead of all where this way is not open.
     """
     found = _library(torch.float64, *given, *gradients)
-    if found is None:
+    last, _ = library(given[0].dtype == torch.float64)  # type: ignore[union-attr]
+    if found is None or last is None:
         return None
     S, Y1, cB2, cD12, full, eps = given
     assert S is not None and Y1 is not None and cB2 is not None and cD12 is not None
@@ -97,7 +101,12 @@ def adjoint(
         (len(Y1), len(cD12), cB2.shape[1], len(S)), None, None, None, None, full, eps, *gradients,
         inverse, AB, CD, diagonal, Lambda, *written,
     )  # fmt: skip
-    return tuple(written) if found.adjoint(numbers.buffer_info()[0], rate) else None
+    if not found.adjoint(numbers.buffer_info()[0], rate):
+        return None
+    both, *others = written
+    S, gS = S.contiguous(), torch.empty(S.shape, dtype=S.dtype, device="cpu")
+    assert both is not None
+    return (gS, *others) if last.product(*S.shape, S.data_ptr(), both.data_ptr(), gS.data_ptr()) else None
 
 
 def _library(dtype: torch.dtype, *tensors: Tensor | None) -> Any:
@@ -107,7 +116,7 @@ def _library(dtype: torch.dtype, *tensors: Tensor | None) -> Any:
     for t in tensors:
         if t is not None and not (type(t) in _PLAIN and t.is_cpu and t.dtype in _DTYPES and not t.is_neg()):
             return None
-    return library()[0]
+    return library(True)[0]
 
 
 def _whole(tensor: Tensor | None) -> Tensor | None:

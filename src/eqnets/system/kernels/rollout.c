@@ -138,10 +138,10 @@ INLINE V vector_phi(V v, const int kind, REAL slope) {
 /* acc (R vectors of each of L lanes) += tape (K x R vectors) x the first K entries of each lane's row. */
 INLINE const REAL *panel(const int R, const int L, REAL *acc, long ap, const REAL *tape, const REAL *in, long lane, long K,
                             int fresh) {
-    V c[R][L];
+    V c[3][LANES];
     EACH(r, R) EACH(l, L) if (fresh) c[r][l] = (V){0}; else c[r][l] = LOAD(acc + l * ap + r * VL);
     for (long k = 0; k < K; k++, tape += R * VL) {
-        V m[R];
+        V m[3];
         EACH(r, R) m[r] = LOAD(tape + r * VL);
         EACH(l, L) {
             V s = SPLAT(in[l * lane + k]);
@@ -163,7 +163,7 @@ INLINE const REAL *product(const int L, REAL *acc, long ap, const REAL *tape, lo
 /* One block of neurons: w_k = f(a_k), a += M[:, k] w_k, for k in order; w goes into the row's slot. */
 INLINE void eliminate(const int L, const int kind, const direction *d, REAL *acc, long ap, const REAL *tape, REAL *slot,
                          long lane, long first, int width) {
-    V a[L], J[L];
+    V a[LANES], J[LANES];
     REAL slope = kind == LEAKY ? d->slope[0] : 0;
     EACH(l, L) {
         a[l] = LOAD(acc + l * ap);
@@ -383,12 +383,12 @@ int forward(const sizes *s, void *const *a, const REAL *const *p) {
 /* R rows by N vectors of dW += sum over the steps of L lanes of g z'. */
 INLINE void tiles(const int R, const int N, REAL *dW, long width, const REAL *g, long glane, long gstep, const REAL *z,
                      long zlane, int L, long steps) {
-    V c[R][N];
+    V c[8][4];
     EACH(r, R) EACH(i, N) c[r][i] = LOAD(dW + r * width + i * VL);
     for (int l = 0; l < L; l++) {
         const REAL *gt = g + l * glane, *zt = z + l * zlane;
         for (long t = 0; t < steps; t++, gt += gstep, zt += width) {
-            V m[N];
+            V m[4];
             EACH(i, N) m[i] = LOAD(zt + i * VL);
             EACH(r, R) EACH(i, N) c[r][i] += m[i] * gt[r];
         }
