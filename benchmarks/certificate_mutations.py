@@ -124,7 +124,7 @@ def prove_anew(document: dict[str, Any], blocks: dict[str, Block], labels: dict[
         asked[names[bits]] = M
         return True
 
-    blank = {name: {"scale": [], "shift": 1.0, "bits": i, "L": []} for i, name in enumerate(names)}
+    blank = {name: {"scale": [], "shift": 1.0, "bits": i, "L": [[]] * 999} for i, name in enumerate(names)}
     with mock.patch.object(sys.modules["eqnets_verify.check"], "is_positive", told):
         try:
             eqnets_verify.check(document | {"proof": blank}, blocks, labels)
@@ -150,7 +150,8 @@ def is_true(document: dict[str, Any], blocks: dict[str, Block]) -> bool:
     I = exact_array(np.eye(nv).ravel().tolist()).reshape(nv, nv)
     W = b["D11"]
     if claim["kind"] == "monotone":
-        return min(alpha) >= 0 and max(beta) <= 1 and is_definite(2 * I - W - W.T - 2 * Fraction(claim["m"]) * I)
+        known = claim["m"] > 0 and min(alpha) >= 0 and max(beta) <= 1
+        return known and is_definite(2 * I - W - W.T - 2 * Fraction(claim["m"]) * I)
 
     def slopes(v: np.ndarray, w: np.ndarray) -> np.ndarray:
         total = _zero(v.shape[1])

@@ -13,10 +13,9 @@ from eqnets_verify.sentence import sentence
 
 # The lemmas α ≤ (φ(a) − φ(b))/(a − b) ≤ β for all a ≠ b: extrema of derivatives, decimals rounded outwards.
 LEMMAS = {
-    "relu": (0.0, 1.0), "tanh": (0.0, 1.0), "sigmoid": (0.0, 0.25), "softplus": (0.0, 1.0), "identity": (1.0, 1.0),
-    "hardtanh": (0.0, 1.0), "sine_defect": (0.0, 2.0), "gelu": (-0.128904145186, 1.128904145186),
-    "silu": (-0.099839320129, 1.099839320129), "mish": (-0.112526122390, 1.088498161252), "selu": (0.0, 1.758099340848),
-}  # fmt: skip
+    "relu": (0, 1), "tanh": (0, 1), "sigmoid": (0, 0.25), "softplus": (0, 1), "identity": (1, 1), "hardtanh": (0, 1),
+    "sine_defect": (0, 2), "gelu": (-0.128904145186, 1.128904145186), "silu": (-0.099839320129, 1.099839320129),
+    "mish": (-0.112526122390, 1.088498161252), "selu": (0, 1.758099340848)}  # fmt: skip
 
 
 class Verdict(NamedTuple):
@@ -30,13 +29,11 @@ class Verdict(NamedTuple):
 
 def verify(certificate: Path, weights: Path | None = None) -> Verdict:
     """Check a file against its weights: a file or a folder; None: what it names, or model.safetensors beside it."""
-    document = parse(read(certificate), "the certificate")
-    named = form(document)["weights"]
+    named = form(document := parse(read(certificate), "the certificate"))["weights"]
     path = weights or certificate.parent / Path(named["file"] if named else "model.safetensors").name
     path = path / "model.safetensors" if path.is_dir() else path
     data = read(path)
-    same = not named or named["sha256"] == hashlib.sha256(data).hexdigest()
-    demand(same, f"it is about other weights: the sha256 of {path.name} is not the one in the certificate")
+    demand(not named or named["sha256"] == hashlib.sha256(data).hexdigest(), f"{path.name} has another sha256")
     blocks, labels = read_blocks(data)
     if labels is None and (path.parent / "model.json").is_file():
         labels = parse(read(path.parent / "model.json"), "model.json").get("lfr")
@@ -52,15 +49,15 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
         demand(blocks[name].shape == tuple(size[part] for part in letters), f"block {name} has a wrong shape")
     found = digest(blocks, d["activation"], dt)
     demand(d["digest"] == found, f"it is about other weights: its sha256 is {d['digest'][:12]}…, theirs {found[:12]}…")
+    demand(all(labels.get(k, d[k]) == d[k] for k in ("activation", "dt")), "the model's activation or dt is another")
     for key in LABELS:
         demand(d["labels"][key] == labels.get(key), f"its {key} are {d['labels'][key]}, the model's {labels.get(key)}")
         demand(len(d["labels"][key] or [""] * size[key[0]]) == size[key[0]], f"{key} has a wrong number of entries")
-    demand(dt is None or dt > 0, f"dt is {dt}, not a positive number of seconds")
+    demand(dt is None or 1e-99 < dt < 1e99, f"dt is {dt}, not a positive number of seconds")
     names = d["activation"].split(",") if "," in d["activation"] else [d["activation"]] * size["w"]
     slopes = _slopes(names := list(map(str.strip, names)), size["w"])
     neurons_only = claim["kind"] in ("wellposed", "monotone")
-    sizes = [len(d["P"]), len(d["Lambda"])]
-    demand(sizes == [(not neurons_only) * size["x"], size["w"]], f"P of {sizes[0]} rows or Lambda does not fit")
+    demand([len(d["P"]), len(d["Lambda"])] == [size["x"] * (not neurons_only), size["w"]], "P or Lambda does not fit")
     demand(min(d["Lambda"], default=1.0) > 0, "Lambda holds a multiplier that is not positive")
     matrices = {name: block.rows() for name, block in blocks.items() if len(block.shape) == 2}
     system, least = System(matrices, size, slopes, dt, d["P"], d["Lambda"]), float(dt is not None)
@@ -76,7 +73,7 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
             if proofs["inequality"] or any(any(row[i:]) for i, row in enumerate(matrices["D11"])):
                 needed["inequality"] = inequality(system, least, "w")  # else D11 is strictly lower triangular
         case "monotone":
-            demand(all(a >= 0 and b <= 1 for a, b in slopes), "monotonicity needs activations with slopes in [0, 1]")
+            demand(claim["m"] > 0 and all(a >= 0 and b <= 1 for a, b in slopes), "it needs m > 0, slopes in [0, 1]")
             needed["inequality"] = monotone(system, claim["m"])
         case "contracting":
             demand(0 < claim["rate"] <= 1 if dt else claim["rate"] >= 0, f"{claim['rate']!r} is no contraction rate")
@@ -84,13 +81,15 @@ def check(document: dict[str, Any], blocks: dict[str, Block], labels: dict[str, 
         case "around" | "storage":
             needed |= around(system, names, claim, blocks["bv"].values)
         case kind:
+            n = size["x"] + size["w"] + size["u"]
+            demand(any(len(f["L"]) >= n for f in proofs.values() if f), f"no L has the {n} rows of 'inequality'")
             needed["inequality"] = inequality(system, least, "xwu", supply_of(claim, size["u"], size["y"]))
             # Q of a dissipative system may be anything, so that its neurons are shown apart
             needed |= {"neurons": inequality(system, least, "w")} if kind == "dissipative" else {}
     for name, matrix in needed.items():
         holds = proofs[name] is not None and is_positive(matrix, **proofs[name])
         demand(holds, f"its numbers do not show the matrix '{name}' to be positive definite")
-    return Verdict(claim, rate, sentence(claim, rate, size, dt, d["labels"]), found)
+    return Verdict(claim, rate, sentence(claim, rate, size, dt, d["labels"], ", ".join(sorted({*names}))), found)
 
 
 def _slopes(names: list[str], count: int) -> list[tuple[float, float]]:

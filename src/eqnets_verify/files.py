@@ -16,14 +16,12 @@ AROUND |= dict.fromkeys(("equilibrium", "input", "low", "high", "eta"), [float])
 CLAIMS = {
     "wellposed": {}, "monotone": {"m": float}, "contracting": {"rate": float}, "dissipative": QSR,
     "lipschitz": {"gamma": float, "u_scale": ([float], None), "y_scale": ([float], None)}, "around": AROUND,
-    "passive": {"input_strict": float, "output_strict": float}, "storage": AROUND | QSR,
-}  # fmt: skip
+    "passive": {"input_strict": float, "output_strict": float}, "storage": AROUND | QSR}  # fmt: skip
 FACTOR = ({"scale": [int], "shift": float, "bits": int, "L": [[int]]}, None)
 DOCUMENT = {
     "format": str, "version": int, "claim": dict, "rate": (float, None), "activation": str, "dt": (float, None),
     "digest": str, "weights": ({"file": str, "sha256": str}, None), "labels": LABELS, "P": [[float]], "Lambda": [float],
-    "proof": dict.fromkeys(("P", "inequality", "rate", "neurons"), FACTOR), "unchecked": dict,
-}  # fmt: skip
+    "proof": dict.fromkeys(("P", "inequality", "rate", "neurons"), FACTOR), "unchecked": dict}  # fmt: skip
 
 
 class Rejected(Exception):
@@ -53,11 +51,10 @@ class Block(NamedTuple):
 
 
 def parse(data: bytes | str, what: str) -> dict[str, Any]:
-    """A JSON object without NaN and without a key that stands twice."""
+    """A JSON object without a key that stands twice."""
 
     def unique(pairs: list) -> dict:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a key stands twice")
+        demand(len(dict(pairs)) == len(pairs), f"a key stands twice in {what}")
         return dict(pairs)
 
     try:
@@ -91,7 +88,7 @@ def fit(name: str, value: Any, wanted: Any) -> Any:
         return [fit(name, entry, wanted[0]) for entry in value]
     if wanted is float and type(value) in (int, float) and abs(value) <= 1.7e308:  # false for NaN and infinity
         return float(value)
-    if value is None or type(value) is not wanted or (wanted is int and abs(value) > 2**400):
+    if wanted is float or type(value) is not wanted or (wanted is int and abs(value) > 2**400):
         raise Rejected(f"{name} holds {str(value)[:40]!r}, which is not of the expected kind")
     return value
 
@@ -100,8 +97,8 @@ def read(path: Path) -> bytes:
     """The bytes of a file."""
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise Unusable(f"'{path}' cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # a name may hold what no file system takes
+        raise Unusable(f"'{path}' cannot be read ({getattr(error, 'strerror', error)})") from error
 
 
 def read_blocks(data: bytes) -> tuple[dict[str, Block], dict[str, Any] | None]:
@@ -114,10 +111,11 @@ def read_blocks(data: bytes) -> tuple[dict[str, Block], dict[str, Any] | None]:
             entry = fit(name, header[prefix + name], {"dtype": str, "shape": [int], "data_offsets": [int]})
             first, last = (end + offset for offset in entry["data_offsets"])
             code = {"F64": "d", "F32": "f", "F16": "e"}[entry["dtype"]]
-            values = struct.unpack(f"<{math.prod(entry['shape'])}{code}", data[first:last])
+            values = struct.unpack(f"<{math.prod(entry['shape'][:2])}{code}", data[first:last])
         except (KeyError, ValueError, OverflowError, struct.error) as error:
             raise Rejected(f"the weights have no readable block {name} ({error})") from error
-        fits = len(entry["shape"]) == len(letters) and min(entry["shape"]) >= 0 and all(map(math.isfinite, values))
+        within = all(n in range(len(data)) for n in entry["shape"] + entry["data_offsets"])
+        fits = within and len(entry["shape"]) == len(letters) and all(map(math.isfinite, values))
         demand(fits, f"block {name} of the weights has a wrong shape, or holds NaN or infinity")
         blocks[name] = Block(tuple(entry["shape"]), list(values))
     labels = fit("the metadata of the weights", header.get("__metadata__", {}), dict).get("eqnets.labels")
@@ -130,5 +128,5 @@ def digest(blocks: dict[str, Block], activation: str, dt: float | None) -> str:
     for name in SHAPES:
         shape, values = blocks[name]
         sha.update(f"{name}:{','.join(map(str, shape))};".encode() + struct.pack(f"<{len(values)}d", *values))
-    sha.update(f"activation:{activation};dt:{dt.hex() if dt else None}".encode())
+    sha.update(f"activation:{activation};dt:{dt.hex() if dt else None}".encode(errors="backslashreplace"))
     return sha.hexdigest()

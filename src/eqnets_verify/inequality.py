@@ -79,7 +79,7 @@ def _diagonal(entries: list) -> list:
 
 def _selector(s: System, parts: str, part: str) -> Dyadic:
     begin, n = sum(s.size[p] for p in parts.split(part)[0]), sum(s.size[p] for p in parts)
-    return Dyadic([[int(j == begin + i) for j in range(n)] for i in range(s.size[part])], 0)
+    return Dyadic([[int(j == begin + i) for j in range(n)] for i in range(s.size[part] * (part in parts))], 0)
 
 
 def _rows(s: System, parts: str, part: str) -> Dyadic:

@@ -4,20 +4,20 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 
-def sentence(claim: dict, rate: float | None, size: dict[str, int], dt: float | None, labels: dict) -> str:
-    """What was proved about the model."""
+def sentence(claim: dict, rate: float | None, size: dict[str, int], dt: float | None, labels: dict, names: str) -> str:
+    """What was proved about the model, whose author's words are quoted; names are those of its activations."""
     two = "Whatever two inputs this model is fed, " + ("from one initial state, " if size["x"] else "")
+    total = "∫" if dt is None else "Σ"
     s_u, s_y = (_channels(end, claim.get(f"{end}_scale"), size[end], labels) for end in "uy")
     match claim:
         case {"kind": "lipschitz"}:
             words = f"{two}‖Δy/s_y‖ ≤ {up(claim['gamma'])} ‖Δu/s_u‖, with s_u = ({s_u}) and s_y = ({s_y})."
         case {"kind": "passive", "input_strict": nu, "output_strict": eps}:
-            words = f"{two}Σ ⟨Δu, Δy⟩ ≥ {down(nu)} Σ|Δu|² + {down(eps)} Σ|Δy|²."
+            words = f"{two}{total} ⟨Δu, Δy⟩ ≥ {down(nu)} {total}|Δu|² + {down(eps)} {total}|Δy|²."
         case {"Q": Q, "S": S, "R": R}:
             one = "around the equilibrium, from every state and under every input, for Δ· = · − ·*, ", "−Δx₀ᵀPΔx₀"
             who, least = one if "eta" in claim else (two, "0")
-            words = f"{who}Σ (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ {least} with Q = {Q}, S = {S}, R = {R}, measured in u = "
-            words += f"({s_u}), y = ({s_y})."
+            words = f"{who}{total} (ΔyᵀQΔy + 2ΔuᵀSΔy + ΔuᵀRΔu) ≥ {least}, {Q=}, {S=}, {R=} in u = ({s_u}), y = ({s_y})."
         case {"bound": bound, "eta": eta}:  # the set that nothing leaves is named to the bit
             inside = [f"|v_{i + 1} − v*_{i + 1}| < {z!r}" for i, z in enumerate(bound) if z is not None]
             start = f" from {{{', '.join(['V < 1', *inside])}}} stays there and" if inside else ""
@@ -32,8 +32,8 @@ def sentence(claim: dict, rate: float | None, size: dict[str, int], dt: float | 
         point = f"v* lies within {down(claim['tolerance'])} of v at x = {claim['equilibrium']}, u = {claim['input']}"
         words = f"If x* is an equilibrium under a constant input, and its {point}, then {words} This says "
         words += "nothing of pairs of trajectories."
-    words = words.replace("Σ", "∫") if dt is None else words
-    return f"{words} {_forgets(rate, size, dt)} This speaks of the model, not of the plant.".replace("  ", " ").strip()
+    words = f"{words} {_forgets(rate, size, dt)}".strip()
+    return f"{words} This speaks of the model, its activation being {names or 'none'}, not of the plant."
 
 
 def up(x: float) -> str:
@@ -63,4 +63,4 @@ def _forgets(rate: float | None, size: dict[str, int], dt: float | None) -> str:
 def _channels(end: str, scale: list[float] | None, count: int, labels: dict) -> str:
     names, units = labels[f"{end}_names"] or [f"{end}{i + 1}" for i in range(count)], labels[f"{end}_units"]
     shown = zip(names, scale or [1.0] * count, units or [""] * count, strict=True)
-    return ", ".join(f"{name}: {size!r} {unit}".strip() for name, size, unit in shown)
+    return ", ".join(f"{name!r}: {size!r}" + f" {unit!r}" * bool(unit) for name, size, unit in shown)

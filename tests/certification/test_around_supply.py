@@ -62,7 +62,7 @@ def test_a_sceptic_accepts_the_file_and_says_it_in_units(found, tmp_path: Path) 
     path = tmp_path / "s.cert.json"
     found.save(path)
     said = eqnets_verify.verify(path).sentence
-    assert "around the equilibrium" in said and "torque: 1.0 N m" in said and "angle: 1.0 rad" in said
+    assert "around the equilibrium" in said and "'torque': 1.0 'N m'" in said and "'angle': 1.0 'rad'" in said
     assert ("∫" if found.lfr.dt is None else "Σ") in said and "nothing of pairs of trajectories" in said
     assert eq.verify(path, found.lfr) == found.claim
     with pytest.raises(eq.CertificateError, match="other weights"):

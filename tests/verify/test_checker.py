@@ -126,7 +126,7 @@ def test_exit_codes(saved, capsys) -> None:
     path, lfr = saved
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("holds: ") and "force: 1.0 N" in out and lfr.digest() in out
+    assert out.startswith("holds: ") and "'force': 1.0 'N'" in out and lfr.digest() in out
     assert main([str(path), str(path.parent / "a.safetensors")]) == 0
     weights = path.parent / "a.safetensors"
     data = bytearray(weights.read_bytes())
@@ -196,7 +196,7 @@ def test_its_slope_lemmas_are_those_of_the_library() -> None:
     (("claim", "gamma"), 10**400, "gamma"), (("claim", "gamma"), -3.0, "gamma"), (("claim", "gamma"), 1.0, "positive"),
     (("claim", "u_scale"), [1.0], "u_scale"), (("claim", "u_scale"), [1.0, -1.0], "u_scale"),
     (("claim", "u_scale"), [9.0, 9.0], "positive definite"), (("rate",), 0.001, "'rate'"), (("rate",), 1.5, "imply"),
-    (("P",), [], "0 rows"), (("P",), [[1.0], [1.0]], "triangle"), (("P", 0, 0), -1.0, "'P'"), (("P", 0, 0), None, "P"),
+    (("P",), [], "P or"), (("P",), [[1.0], [1.0]], "triangle"), (("P", 0, 0), -1.0, "'P'"), (("P", 0, 0), None, "P"),
     (("Lambda", 0), 0.0, "Lambda"), (("Lambda", 0), -1.0, "Lambda"), (("Lambda",), [1.0], "Lambda"),
     (("labels", "u_units"), ["kN", "kN"], "u_units"), (("labels", "u_units"), ["N"], "u_units"),
     (("labels", "u_names"), [1, 2], "u_names"), (("activation",), "gelu", "other weights"),

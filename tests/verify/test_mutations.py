@@ -6,9 +6,10 @@ import copy
 from collections import Counter
 
 import pytest
-from certificate_mutations import cases, is_true, mutants, stale
+from certificate_mutations import cases, forged, is_true, mutants, stale
 
-from eqnets_verify import Rejected, check
+from eqnets_verify import Block, Rejected, check
+from eqnets_verify.files import digest
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,33 @@ def test_no_changed_certificate_is_accepted_with_a_false_claim(originals) -> Non
         assert document["labels"] == labels, said
         outcomes["accepted"] += 1
     assert outcomes["accepted"] > 100 and outcomes["rejected"] > 1000, outcomes
+
+
+def test_no_forger_with_a_prover_is_believed_with_a_false_claim(originals) -> None:
+    outcomes: Counter[str] = Counter()
+    for said, (document, blocks, labels) in forged(originals, 600, seed=3):
+        try:
+            check(document, blocks, labels)
+        except Rejected:
+            outcomes["rejected"] += 1
+            continue
+        assert is_true(document, blocks), said
+        outcomes["proved anew" if said.endswith("proved anew") else "accepted"] += 1
+    assert min(outcomes.values()) > 50 and len(outcomes) == 3, outcomes
+
+
+def test_a_strongly_monotone_network_has_m_above_zero(originals) -> None:
+    """I − 3 + 5 ≻ 0 is true, and w = relu(3w − 1) still has two solutions."""
+    document, blocks, labels = copy.deepcopy(next(c for c in originals if c[0]["claim"]["kind"] == "monotone"))
+    blocks["D11"] = Block((3, 3), [3.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 3.0])
+    document |= {
+        "digest": digest(blocks, document["activation"], document["dt"]),
+        "claim": {"kind": "monotone", "m": -5.0},
+    }
+    blank = {"scale": [0] * 3, "shift": 3.0, "bits": 0, "L": [[0], [0, 0], [0, 0, 0]]}
+    document["proof"]["inequality"] = blank
+    with pytest.raises(Rejected, match="m > 0"):
+        check(document, blocks, labels)
 
 
 def test_a_stale_hash_is_always_rejected(originals) -> None:

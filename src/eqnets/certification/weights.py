@@ -14,7 +14,10 @@ from eqnets.system.lfr import LFR
 
 
 def safetensors_bytes(lfr: LFR) -> bytes:
-    """A system as a safetensors file, in its own dtype (float32 or float64), with the names and units of its channels.
+    """A system as a safetensors file, in its own dtype (float32 or float64).
+
+    Beside the blocks it names the channels and their units, the activation and the sample time, so that a certificate
+    of another activation does not pass for one of this system.
 
     Args:
         lfr: the system.
@@ -22,8 +25,8 @@ def safetensors_bytes(lfr: LFR) -> bytes:
     Returns:
         The bytes of the file; the same system gives the same bytes.
     """
-    labels = json.dumps(label_entries(Labels.of(lfr)), ensure_ascii=False)
-    header: dict[str, object] = {"__metadata__": {"eqnets.labels": labels}}
+    labels = {**label_entries(Labels.of(lfr)), "activation": lfr.activation.name, "dt": lfr.dt}
+    header: dict[str, object] = {"__metadata__": {"eqnets.labels": json.dumps(labels, ensure_ascii=False)}}
     body = b""
     for name, block in lfr.blocks().items():
         array = block.detach().to("cpu").numpy()
