@@ -101,12 +101,15 @@ class _Rollout(torch.autograd.Function):
         settings, *tensors = inputs
         ctx.settings = settings
         ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)  # what is kept is large: no zeros of its size
         ctx.save_for_backward(*tensors, output[2])
 
     @staticmethod
-    def backward(ctx: Any, gy: Tensor, gx_last: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gy: Tensor | None, gx_last: Tensor | None, *unused: None) -> tuple[Tensor | None, ...]:
         del unused
         u, x0, *blocks, kept = ctx.saved_tensors
+        gy = u.new_zeros(*u.shape[:2], len(blocks[8])) if gy is None else gy
+        gx_last = torch.zeros_like(x0) if gx_last is None else gx_last
         if torch.is_grad_enabled():  # a graph of the gradient is wanted: exact through the reference
             return None, *second_order(ctx.settings, u, x0, blocks, gy, gx_last)
         gradients = backward(ctx.settings, u, x0, blocks, kept, gy, gx_last, ctx.needs_input_grad[1])
