@@ -286,3 +286,32 @@ def test_half_precision_states_are_iterated_in_float32(dtype):
 
 def test_a_state_without_numbers_is_an_equilibrium():
     assert eq.fixed_point(lambda z: z, torch.zeros(3, 0)).converged.all()
+
+
+@pytest.mark.parametrize("easy", [2, 3], ids=["two left", "one left, which broadcasts"])
+@pytest.mark.parametrize(
+    "solver", [eq.Picard(), eq.Anderson(), eq.Broyden(), eq.Auto()], ids=lambda s: type(s).__name__
+)
+def test_a_batch_that_f_closes_over_cannot_be_dropped_from(solver, easy):
+    _, c = problem()
+    gain = torch.full((4, 1), 0.01, dtype=torch.float64)
+    gain[easy:] = 0.98
+
+    def f(z, gain):
+        return gain * torch.sin(z) + c
+
+    with pytest.raises(eq.InputError, match="in_dims asks .* f closes over"):
+        eq.fixed_point(f, torch.zeros_like(c), gain, in_dims=(0,), solver=solver, max_steps=3000)
+    assert eq.fixed_point(f, torch.zeros_like(c), gain, solver=solver, max_steps=3000).converged.all()
+
+
+def test_an_f_that_returns_another_batch_later_is_refused():
+    z0, _ = problem()
+    calls = []
+
+    def f(z):
+        calls.append(z)
+        return torch.tanh(z) + 1 if len(calls) == 1 else z[:1]
+
+    with pytest.raises(eq.InputError, match="between evaluations"):
+        eq.fixed_point(f, z0, solver=eq.Picard())

@@ -6,12 +6,18 @@ Three kinds, and a solver cannot tell them apart: `Map`, z â†¦ f(z); `Pull`, u â
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from eqnets.errors import InputError
+
 Function = Callable[..., Tensor]  # (Z (batch, n), *inputs) -> (batch, n)
+
+MISMATCH = re.compile(r"dtype|data type|scalar type|size|shape|broadcast|dimension", re.IGNORECASE)
+"""What torch says of tensors that do not fit together."""
 
 
 class Map:
@@ -25,6 +31,7 @@ class Map:
     """
 
     linear = False
+    taken = False
 
     def __init__(
         self, function: Function, inputs: Sequence[Tensor], in_dims: Sequence[int | None] | None,
@@ -33,8 +40,24 @@ class Map:
         self.function, self.inputs, self.in_dims, self.exact = function, inputs, in_dims, exact or function
 
     def __call__(self, z: Tensor) -> Tensor:
-        """f(z)."""
-        return self.function(z, *self.inputs)
+        """f(z); refuses another size than that of z, and an f that cannot be evaluated on some of the samples."""
+        try:
+            out = self.function(z, *self.inputs)
+        except RuntimeError as error:
+            if not (self.taken and MISMATCH.search(str(error))):
+                raise
+            raise self._joined(str(error).partition("\n")[0].rstrip(".")) from error
+        if out.shape != z.shape:
+            raise self._joined(f"it returned {tuple(out.shape)} for {tuple(z.shape)}")
+        return out
+
+    def _joined(self, reason: str) -> InputError:
+        if not self.taken:
+            return InputError(f"f changes its output between evaluations: {reason}. Make f map z to z.")
+        return InputError(
+            f"in_dims asks to evaluate f on some of the samples alone, and f cannot: {reason}. Pass what f closes over "
+            "and has a batch through *args (for a DEQ: through x) with its dimension in in_dims, or use in_dims=None."
+        )
 
     @property
     def can_take(self) -> bool:
@@ -52,7 +75,9 @@ class Map:
         """
         assert self.in_dims is not None
         taken = [t if d is None else t.index_select(d, rows) for t, d in zip(self.inputs, self.in_dims, strict=True)]
-        return Map(self.function, taken, self.in_dims, self.exact)
+        part = Map(self.function, taken, self.in_dims, self.exact)
+        part.taken = True
+        return part
 
     def graph(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate f with a graph to z.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch.utils._pytree import _broadcast_to_and_flatten, tree_flatten, tree_un
 
 from eqnets.equilibrium.adjoint import Implicit
 from eqnets.equilibrium.layout import Layout
-from eqnets.equilibrium.maps import Function
+from eqnets.equilibrium.maps import MISMATCH, Function
 from eqnets.equilibrium.solver import Solver
 from eqnets.equilibrium.tolerance import Tolerance
 from eqnets.errors import InputError
@@ -95,7 +94,7 @@ class Problem:
             out = self.call(*given)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0].rstrip(".")
-            if not _MISMATCH.search(reason):
+            if not MISMATCH.search(reason):
                 raise
             state = ", ".join(map(_kind, tree_flatten(self.layout.unflatten(z))[0]))
             others = ", ".join(map(_kind, self.inputs)) or "none"
@@ -111,9 +110,6 @@ class Problem:
             )
         self.layout.check(out)
         return self.layout.flatten(out)
-
-
-_MISMATCH = re.compile(r"dtype|data type|scalar type|size|shape|broadcast|dimension", re.IGNORECASE)
 
 
 def _version(tensor: Tensor) -> int:
