@@ -213,6 +213,32 @@ def test_tiers_have_their_shapes_and_start_where_they_are_told():
     assert int(again.steps.max()) < 0.3 * int(solution.steps.max())
     with pytest.raises(eq.InputError, match="tuple of 3"):
         model.solve(inputs(2, 1, 8, 12), z0=solution.value[0])
+    with pytest.raises(eq.InputError, match="z0 has 2 samples"):
+        model.solve(inputs(3, 1, 8, 12), z0=solution.value)
+
+
+@pytest.mark.parametrize(
+    ("z0", "words"),
+    [
+        (inputs(2, 6), "z0 has 2 samples .* asks for 3"),
+        (inputs(4, 6), "z0 has 4 samples .* asks for 3"),
+        (inputs(3, 6).float(), "in torch.float32 on cpu, but .* in torch.float64"),
+        (inputs(3, 5), r"z0 must be a floating tensor \(batch, 6\)"),
+        (inputs(3, 6).to("meta"), "on meta"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_before_any_of_it_is_read(z0, words):
+    with pytest.raises(eq.InputError, match=words):
+        dense().solve(inputs(3, 4), z0)
+
+
+def test_parameters_are_float32_or_float64():
+    for kind in (torch.float16, torch.bfloat16, torch.complex64, torch.int64):
+        with pytest.raises(eq.InputError, match="float32 or torch.float64"):
+            dense(dtype=kind)
+    for half in (dense().half(), dense().bfloat16()):
+        with pytest.raises(eq.InputError, match="float32 or torch.float64"):
+            half(inputs(3, 4).half())
 
 
 # ---- manners -------------------------------------------------------------------------------------------------------
@@ -267,17 +293,14 @@ def test_any_solver_may_find_it_and_any_may_differentiate_it(solver, adjoint):
 
 def test_approximate_adjoints_are_named():
     x = inputs(3, 4)
-    exact = torch.autograd.grad(dense()(x).sum(), list(dense().parameters()), allow_unused=True)
-    del exact
     reference = dense()
     reference(x).sum().backward()
-    for adjoint, least in ((eq.Phantom(60), 0.0), (eq.JacobianFree(), 1e-3)):
+    for adjoint, low, high in ((eq.Phantom(200, damping=0.4), 0.0, 1e-6), (eq.JacobianFree(), 1e-3, 10.0)):
         model = dense(adjoint=adjoint, seed=0)
         solution = model.solve(x)
         assert not solution.adjoint.exact and solution.adjoint.name == type(adjoint).__name__
         solution.value.sum().backward()
-        off = float((model.U.grad - reference.U.grad).abs().max())
-        assert off >= least
+        assert low <= float((model.U.grad - reference.U.grad).abs().max()) <= high
 
 
 def test_unrolling_has_derivatives_of_second_order_and_is_refused_under_transforms():

@@ -108,6 +108,12 @@ def test_the_unknown_name_is_told_what_there_is():
         nonlinearity.get("swish")
 
 
+@pytest.mark.parametrize("bad", [None, 3, torch.relu, torch.nn.ReLU()], ids=str)
+def test_what_names_nothing_is_refused_in_words(bad):
+    with pytest.raises(InputError, match="an activation is a name"):
+        nonlinearity.get(bad)
+
+
 def test_objects_pass_through():
     own = Nonlinearity("half", lambda v: v / 2, lambda v: torch.full_like(v, 0.5), (0.5, 0.5))
     assert nonlinearity.get(own) is own

@@ -120,18 +120,28 @@ class InclusionModel(nn.Module):
             NotConverged: a sample failed, and on_failure="raise".
         """  # noqa: DOC502
         parameter = next(self.parameters())
+        check_dtype(parameter.dtype)
         with torch.autocast(parameter.device.type, enabled=False):  # the solve keeps the parameters' precision
             if torch.is_tensor(x) and x.is_floating_point() and x.dtype != parameter.dtype:
                 x = self._cast(x, parameter)
             bias, weights = self.bias(x), self.weights()
             if not len(bias):
                 raise InputError("x has an empty batch: there is no sample to solve for.")
-            found = self._zero(bias, weights, None if z0 is None else self.rows(z0).detach())
+            found = self._zero(bias, weights, None if z0 is None else self._start(z0, bias))
         kept, rows = [t.detach() for t in weights], found.value
         return MonotoneSolution(
             self.state(rows), found.statistics, found.adjoint,
             partial(self._bound, rows.detach(), bias.detach(), kept),
         )  # fmt: skip
+
+    def _start(self, z0: Any, bias: Tensor) -> Tensor:
+        rows = self.rows(z0).detach()
+        if (rows.shape, rows.dtype, rows.device) != (bias.shape, bias.dtype, bias.device):
+            raise InputError(
+                f"z0 has {len(rows)} samples in {rows.dtype} on {rows.device}, but x asks for {len(bias)} in "
+                f"{bias.dtype} on {bias.device}; start from a state of the same batch, or leave z0 out."
+            )
+        return rows
 
     def _cast(self, x: Tensor, parameter: Tensor) -> Tensor:
         if x.dtype in (torch.float16, torch.bfloat16):  # what autocast hands on
@@ -226,12 +236,13 @@ class InclusionModel(nn.Module):
         return alpha
 
 
-def check_input(x: Any, *sizes: int) -> None:
+def check_input(x: Any, *sizes: int, name: str = "x") -> None:
     """Refuse an input that is not (batch, *sizes).
 
     Args:
         x: the input.
         sizes: what follows the batch.
+        name: what it is.
 
     Raises:
         InputError: another type or shape, or no floating dtype.
@@ -243,7 +254,7 @@ def check_input(x: Any, *sizes: int) -> None:
         or x.ndim != 1 + len(sizes)
     ):
         got = f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"x must be a floating tensor (batch, {', '.join(map(str, sizes))}); got {got}.")
+        raise InputError(f"{name} must be a floating tensor (batch, {', '.join(map(str, sizes))}); got {got}.")
 
 
 def check_size(name: str, value: Any) -> None:
@@ -260,6 +271,23 @@ def check_size(name: str, value: Any) -> None:
         raise InputError(f"{name} must be a positive integer; got {value!r}.")
 
 
+def check_dtype(dtype: torch.dtype | None) -> None:
+    """Refuse parameters in which nothing can be factorised.
+
+    Args:
+        dtype: of the parameters; None is torch's default.
+
+    Raises:
+        InputError: it is neither float32 nor float64.
+    """
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"the parameters' dtype must be torch.float32 or torch.float64; got {dtype}. Inputs may be half precision, "
+            "and so may everything around the network: torch.autocast."
+        )
+
+
 def uniform(*shape: int, fan_in: int, generator: torch.Generator | None, dtype: torch.dtype | None) -> nn.Parameter:
     """A parameter drawn from U(−1/√fan_in, 1/√fan_in), as torch's layers start.
 
@@ -271,5 +299,9 @@ def uniform(*shape: int, fan_in: int, generator: torch.Generator | None, dtype: 
 
     Returns:
         The parameter.
-    """
+
+    Raises:
+        InputError: a dtype that is neither float32 nor float64.
+    """  # noqa: DOC502
+    check_dtype(dtype)
     return nn.Parameter((2 * torch.rand(*shape, generator=generator, dtype=dtype) - 1) / fan_in**0.5)

@@ -73,7 +73,7 @@ class DenseInclusion(InclusionModel):
 
     def rows(self, z: Tensor) -> Tensor:
         """The state is rows already; refuses another size."""
-        check_input(z, self.features)
+        check_input(z, self.features, name="z0")
         return z
 
     def state(self, rows: Tensor) -> Tensor:

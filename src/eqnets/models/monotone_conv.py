@@ -126,7 +126,7 @@ class MonotoneConvDEQ(InclusionModel):
 
     def rows(self, z: Tensor) -> Tensor:
         """An image as rows, with its border."""
-        check_input(z, self.channels, *self.shape)
+        check_input(z, self.channels, *self.shape, name="z0")
         return pad(z, (self.border,) * 4).flatten(1)
 
     def state(self, rows: Tensor) -> Tensor:

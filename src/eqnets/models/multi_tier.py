@@ -122,7 +122,7 @@ class MultiTierDEQ(InclusionModel):
         if not isinstance(z, tuple | list) or len(z) != len(self.shapes):
             raise InputError(f"a state of MultiTierDEQ is a tuple of {len(self.shapes)} tensors, one for each tier.")
         for tier, shape in zip(z, self.shapes, strict=True):
-            check_input(tier, *shape)
+            check_input(tier, *shape, name="a tier of z0")
         return torch.cat([tier.flatten(1) for tier in z], dim=1)
 
     def state(self, rows: Tensor) -> tuple[Tensor, ...]:

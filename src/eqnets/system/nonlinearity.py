@@ -193,7 +193,7 @@ def get(activation: str | Activation | Sequence[str | Nonlinearity]) -> Activati
         The object itself.
 
     Raises:
-        InputError: no such name.
+        InputError: no such name, or nothing that names one.
     """
     if isinstance(activation, (Nonlinearity, PerNeuron)):  # torch 2.6 does not compile a union
         return activation
@@ -212,6 +212,11 @@ def get(activation: str | Activation | Sequence[str | Nonlinearity]) -> Activati
             except ValueError as error:
                 raise InputError(f"'{name}' has no readable number; write for example '{match[1]}(0.1)'.") from error
         raise InputError(f"there is no activation '{name}'; choose one of {', '.join(names())}.")
+    if not isinstance(activation, Sequence):
+        raise InputError(
+            f"an activation is a name ({', '.join(names())}), a Nonlinearity, or a sequence of these; got "
+            f"{activation!r}."
+        )
     parts = [get(part) for part in activation]
     if not all(isinstance(part, Nonlinearity) for part in parts):
         raise InputError("a list of activations holds one name or Nonlinearity per neuron, not lists.")
