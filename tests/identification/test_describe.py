@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from eqnets.errors import DataError
 from eqnets.identification.data import Data
 from eqnets.identification.describe import describe
 from eqnets.identification.record import Record
@@ -77,3 +78,19 @@ def test_what_is_neither_linear_nor_noise_is_the_cube():
         assert found.noise[0].share == pytest.approx(noise**2 / power, abs=0.005)
         assert found.nonlinear_share(0) == pytest.approx(nonlinear**2 / power, abs=0.02)
     assert describe(make(u[:4000], y[:4000])).nonlinear_share(0) is None  # no period, no noise level
+
+
+def test_one_sample_at_the_extreme_of_a_short_record_is_no_saturation():
+    rng = np.random.default_rng(8)
+    data = Data((Record(rng.standard_normal((40, 1)), rng.standard_normal((40, 1))),), 1.0)
+    assert not any(channel.saturated for channel in describe(data).channels)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-76, 1e76, 1e250])
+def test_sizes_whose_squares_are_no_numbers_are_refused_and_those_below_are_not(scale):
+    rng = np.random.default_rng(9)
+    u, y = rng.standard_normal((60, 1)), rng.standard_normal((60, 1))
+    with pytest.raises(DataError, match="'y1' (reaches|moves by) .*another unit"):
+        describe(Data((Record(u, scale * y),), 1.0))
+    kept = 1e70 if scale > 1 else 1e-70
+    assert describe(Data((Record(u, kept * y),), 1.0)).channels[1].std == pytest.approx(kept * y.std())

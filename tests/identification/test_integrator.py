@@ -54,6 +54,11 @@ def test_it_does_not_depend_on_units_and_short_records_say_nothing() -> None:
     assert short.pole is None and not short.integrates and short.time_constant is None
 
 
+def test_a_short_record_of_what_forgets_is_not_said_to_integrate() -> None:
+    for seed in range(10):
+        assert not any(pole.integrates for pole in slowest_poles(first_order(0.9, seed).head(30)))
+
+
 def test_a_guarantee_that_cannot_fit_is_refused_before_training_and_the_remedy_works() -> None:
     data = first_order(1.0, 1)
     options = {"steps": 2, "nx": 1, "nv": 2, "restarts": 1}

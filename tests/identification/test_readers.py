@@ -373,7 +373,7 @@ def test_two_files_must_agree(signals, tmp_path):
     with pytest.raises(DataError, match="two sample times: a.csv has 0.0025 s and b.csv has 0.005 s"):
         read([a, b], u="force", y="acc", time="t")
     c = write_csv(tmp_path / "c.csv", {"t": t, "force [N]": signals["force"], "acc": signals["acc"]})
-    with pytest.raises(DataError, match="'force' is in '' in a.csv and in 'N' in c.csv"):
+    with pytest.raises(DataError, match="a.csv does not say the unit of 'force', which is 'N'"):
         read([a, c], u="force", y="acc", time="t")
     scipy.io.savemat(tmp_path / "d.mat", {**signals, "A": np.zeros((3, N)) + signals["acc"]})
     scipy.io.savemat(tmp_path / "e.mat", {**signals, "A": np.zeros((2, N)) + signals["acc"]})
@@ -527,3 +527,31 @@ def test_a_constant_channel_is_found_at_every_scale():
         read([(0.1 + 0.2 * np.ones((50, 1)), y)], dt=1)
     # an input that rests in one record and moves in another is no constant channel
     assert read([(np.zeros((50, 1)), y), (y, y)], dt=1).lengths == (50, 50)
+
+
+def test_a_time_column_beside_a_given_sample_time_is_said_and_files_that_disagree_are_refused(tmp_path):
+    rng = np.random.default_rng(6)
+    u, k = rng.random((50, 2)), np.arange(50)
+    for name, dt in (("a", 0.01), ("b", 0.02), ("c", 0.01)):
+        table = np.column_stack([dt * k, u])
+        np.savetxt(tmp_path / f"{name}.csv", table, delimiter=",", header="t,force,acc", comments="")
+    channels = {"u": ["force"], "y": ["acc"]}
+    files = {name: str(tmp_path / f"{name}.csv") for name in "abc"}
+    (source,) = read(files["b"], **channels, dt=0.01).sources
+    assert source.dt_evidence == "dt = 0.01 s, given; its column 't', which has steps of 0.02, was not read"
+    (source,) = read(files["b"], **channels, dt=0.02).sources
+    assert source.dt_evidence == "dt = 0.02 s, given"
+    assert read([files["a"], files["c"]], **channels, dt=0.01).lengths == (50, 50)
+    with pytest.raises(DataError, match=re.escape("steps of 0.01 in a.csv and of 0.02 in b.csv; name it with time=")):
+        read([files["a"], files["b"]], **channels, dt=0.01)
+
+
+def test_a_file_that_does_not_say_a_unit_the_others_say_is_named(tmp_path):
+    rng = np.random.default_rng(7)
+    for name, header in (("a", "force [N],acc"), ("b", "force,acc")):
+        np.savetxt(tmp_path / f"{name}.csv", rng.random((20, 2)), delimiter=",", header=header, comments="")
+    files, channels = [tmp_path / "a.csv", tmp_path / "b.csv"], {"u": ["force"], "y": ["acc"], "dt": 0.1}
+    for order in (files, files[::-1]):
+        with pytest.raises(DataError, match=re.escape("b.csv does not say the unit of 'force', which is 'N'")):
+            read([str(file) for file in order], **channels)
+    assert read([str(file) for file in files], **channels, units={"force": "N"}).u_units == ("N",)

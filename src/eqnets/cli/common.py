@@ -149,7 +149,7 @@ def read_files(
     Returns:
         The data.
     """
-    data = read(files, u=names(u), y=names(y), dt=dt, time=clock, gaps=gaps, units=units_of(units))
+    data = read(files, u=names(u) or None, y=names(y) or None, dt=dt, time=clock, gaps=gaps, units=units_of(units))
     return data.difference(*names(difference)) if difference else data
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from eqnets.identification.data import Data
 from eqnets.identification.drift import Drift, drifts
+from eqnets.identification.normaliser import refuse_sizes
 from eqnets.identification.periods import Noise, noise_levels
 from eqnets.identification.record import Source
 
@@ -26,7 +27,8 @@ class ChannelSummary:
         std: the standard deviation.
         at_minimum: the share of samples that equal the minimum.
         at_maximum: the share of samples that equal the maximum.
-        saturated: a hint: over 1 % of the samples sit on one extreme, of a signal of more than ten values.
+        saturated: a hint: over 1 % of the samples, and at least five, sit on one extreme, of a signal of more than ten
+            values.
         band: for an input, the frequency in Hz below which 99 % of its power lies; None for an output.
     """
 
@@ -126,7 +128,11 @@ def describe(data: Data) -> Description:
 
     Returns:
         The description.
-    """
+
+    Raises:
+        DataError: a channel is so large or small that its squares are no numbers.
+    """  # noqa: DOC502
+    refuse_sizes(data)
     channels = []
     for role, letter, names, units in (
         ("input", "u", data.u_names, data.u_units),
@@ -152,7 +158,8 @@ def describe(data: Data) -> Description:
 def _channel(name: str, role: str, unit: str, x: np.ndarray, band: float | None) -> ChannelSummary:
     low, high = float(x.min()), float(x.max())
     at_low, at_high = float(np.mean(x == low)), float(np.mean(x == high))
-    saturated = max(at_low, at_high) > 0.01 and len(np.unique(x)) > 10
+    most = max(at_low, at_high)
+    saturated = most > 0.01 and most * len(x) > 4.5 and len(np.unique(x)) > 10
     return ChannelSummary(
         name, role, unit, low, high, float(x.mean()), float(x.std()), at_low, at_high, saturated, band
     )

@@ -30,7 +30,7 @@ from eqnets.identification.initial_state import Prior
 from eqnets.identification.integrator import slowest_poles
 from eqnets.identification.kinds import KINDS, settle
 from eqnets.identification.moments import moments
-from eqnets.identification.normaliser import Normaliser
+from eqnets.identification.normaliser import Normaliser, refuse_sizes
 from eqnets.identification.order import LONG
 from eqnets.identification.plan import Plan
 from eqnets.identification.progress import Progress, tell
@@ -138,6 +138,7 @@ def identify(
         raise InputError(f"integrator is 'refuse' or 'ignore', not {integrator!r}.")
     if not isinstance(data, Data):
         data = read(data, dt=dt)
+    refuse_sizes(data)
     supply_of(guarantee, data.nu, data.ny)  # one that does not fit the channels is refused before any time is spent
     delays, doubts = settle_delay(delay, data, model, guarantee)
     data = undelayed(data, delays)

@@ -10,6 +10,30 @@ from eqnets.errors import DataError
 from eqnets.identification.data import Data
 from eqnets.identification.record import Record, is_constant
 
+LARGEST = 1e75
+"""A signal of this size, or a spread of one over it, still has a fourth power: spectra and errors are squared."""
+
+
+def refuse_sizes(data: Data) -> None:
+    """Refuse signals whose squares float64 does not hold, before anything is computed from them.
+
+    Args:
+        data: the records.
+
+    Raises:
+        DataError: a channel is too large or moves too little.
+    """
+    for letter, names in (("u", data.u_names), ("y", data.y_names)):
+        samples = np.concatenate([getattr(record, letter) for record in data.records])
+        largest, spread = np.abs(samples).max(axis=0), samples.max(axis=0) / 2 - samples.min(axis=0) / 2
+        for name, size, moves in zip(names, largest, spread, strict=True):
+            if size > LARGEST or 0 < moves < 1 / LARGEST:
+                words = f"reaches {size:.3g}" if size > LARGEST else f"moves by {2 * moves:.3g} only"
+                raise DataError(
+                    f"channel '{name}' {words}, and squares of that are no float64 numbers; correct its samples, or "
+                    "give it in another unit."
+                )
+
 
 @dataclass(frozen=True, eq=False)
 class Normaliser:

@@ -9,7 +9,7 @@ import numpy as np
 
 from eqnets.errors import DataError
 from eqnets.identification.data import Data
-from eqnets.identification.readers.clock import agree, pieces, seconds
+from eqnets.identification.readers.clock import agree, likely, pieces, seconds, unread
 from eqnets.identification.readers.table import Channel, Table
 from eqnets.identification.record import Record, Source, is_constant, same_dt
 
@@ -43,6 +43,7 @@ def assemble(
     records: list[Record] = []
     sources: list[Source] = []
     agreed: tuple[float, str] | None = None
+    steps: tuple[float, str] | None = None
     slack, loosest = 0.0, 0.0
     first: tuple[list[Channel], list[Channel]] | None = None
     for table in tables:
@@ -59,12 +60,15 @@ def assemble(
             ranges, told, slack, evidence = _timed(table, clock, ranges, stated, split)
             stated = dt if dt is not None else told
         if stated is None:
-            likely = [name for name in table.names() if name.lower() in ("t", "time", "timestamp")]
-            column = f"its column '{likely[0]}'" if likely else "a time column"
+            columns = likely(table)
+            column = f"its column '{columns[0]}'" if columns else "a time column"
             raise DataError(
                 f"{table.file} states no sample time; give it with dt= in seconds (--dt 0.0025), or name {column} with "
-                f"time= (--time{' ' + likely[0] if likely else ''})."
+                f"time= (--time{' ' + columns[0] if columns else ''})."
             )
+        if clock is None and (other := unread(table)) is not None:
+            evidence += _beside(stated, table, other, steps)
+            steps = steps or (other[0], table.file)
         if agreed is not None and not same_dt(agreed[0], stated, slack + loosest):
             raise DataError(
                 f"two sample times: {agreed[1]} has {agreed[0]:g} s and {table.file} has {stated:g} s; resample one of "
@@ -134,6 +138,12 @@ def _same_channels(one: Table, expected: list[Channel], other: Table, channels: 
         raise DataError(f"{other.file} has the channels {', '.join(b)} where {one.file} has {', '.join(a)}.")
     for here, there in zip(expected, channels, strict=True):
         if here.unit != there.unit:
+            if not (here.unit and there.unit):
+                silent, unit = (one.file, there.unit) if there.unit else (other.file, here.unit)
+                raise DataError(
+                    f"{silent} does not say the unit of '{here.name}', which is '{unit}' in the other files; write it "
+                    f"into the header, '{here.name} [{unit}]', or give it with units= (--units {here.name}={unit})."
+                )
             raise DataError(
                 f"'{here.name}' is in '{here.unit}' in {one.file} and in '{there.unit}' in {other.file}; convert one."
             )
@@ -181,6 +191,18 @@ def _timed(
     words = f"time '{clock.name}', {len(bad)} stamps {told:g} s apart"
     words += f", each step within {off:.2g} of that" if off > 1e-6 else ""
     return [r for r in cut if r.stop > r.start], told, slack, words
+
+
+def _beside(dt: float, table: Table, column: tuple[float, str], before: tuple[float, str] | None) -> str:
+    """What is to be said of a time column that is not read, and that its steps are those of the file before."""
+    step, name = column
+    if before is not None and not same_dt(before[0], step, 1e-3 * step):
+        raise DataError(
+            f"the sample time is said to be {dt:g} s for all, but the time '{name}' has steps of {before[0]:g} in "
+            f"{before[1]} and of {step:g} in {table.file}; name it with time= (--time {name}), and fit files of one "
+            "rate."
+        )
+    return "" if same_dt(dt, step, 1e-3 * step) else f"; its column '{name}', which has steps of {step:g}, was not read"
 
 
 def _moving(records: list[Record], channels: list[Channel], sources: list[Source]) -> None:

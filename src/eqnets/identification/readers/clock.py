@@ -15,6 +15,38 @@ _SECONDS = {
 JITTER = 0.01
 """A step of a time column may differ from the sample time by this share of it."""
 
+_TIMES = ("t", "time", "timestamp")
+
+
+def likely(table: Table) -> list[str]:
+    """The names in a file that look like its time.
+
+    Args:
+        table: the file.
+
+    Returns:
+        The names, in its order.
+    """
+    return [name for name in table.names() if name.lower() in _TIMES]
+
+
+def unread(table: Table) -> tuple[float, str] | None:
+    """The uniform steps of a column that looks like a time, where another sample time was given and it is not read.
+
+    Args:
+        table: the file.
+
+    Returns:
+        The step in seconds and the name; None where there is no such column, or it is not uniform.
+    """
+    for name in likely(table):
+        try:
+            ((channel,),) = table.select([name], time=name)
+            return pieces(seconds(channel, table.file), table, name, split=False)[0], name
+        except (DataError, ValueError):  # it is no time, or of another shape
+            continue
+    return None
+
 
 def agree(dt: float | None, table: Table) -> tuple[float | None, str]:
     """The sample time that the caller and the file's own statement agree on.
