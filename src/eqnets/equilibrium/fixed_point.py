@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from eqnets.equilibrium import transforms
+from eqnets.equilibrium import levels, transforms
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
 from eqnets.equilibrium.auto import Auto
 from eqnets.equilibrium.failure import report
@@ -83,7 +83,7 @@ def _fixed_point(
     how = How(solver, tolerance(rtol, atol, ambient.compute_dtype(layout.narrowest)), max_steps, on_failure, batch_dims)
     back = how.of_adjoint(adjoint) if isinstance(adjoint, Implicit) else None
     record = AdjointRecord(type(adjoint).__name__, adjoint.exact)
-    transformed = torch._C._are_functorch_transforms_active()
+    transformed = levels.transformed()
     problem = pose(f, layout, args, in_dims, lift=transformed)
     run = transforms.run if transformed else _run
     value, statistics = run(problem, start, how, adjoint, back, ambient, record)

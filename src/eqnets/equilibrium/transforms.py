@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch  # type: ignore[attr-defined]
-from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.autograd import forward_ad
 
+from eqnets.equilibrium import levels
 from eqnets.equilibrium.adjoint import Adjoint, Unrolled
 from eqnets.equilibrium.failure import report
 from eqnets.equilibrium.implicit import ADJOINT, TANGENT, unit_of
@@ -177,7 +176,7 @@ class Pulled(Linear):
         """(u, g, z, *inputs) ↦ J(z)ᵀ u + g."""
 
         def function(u: Tensor, g: Tensor, z: Tensor, *inputs: Tensor) -> Tensor:
-            _, pull = _vjp(lambda s: base.function(s, *inputs), z)
+            _, pull = levels.vjp(lambda s: base.function(s, *inputs), z)
             return pull(u)[0] + g
 
         return function
@@ -194,8 +193,8 @@ class Pushed(Linear):
         """(w, t, z, *inputs) ↦ J(z) w + t, where J w is the derivative of v ↦ Jᵀv."""
 
         def function(w: Tensor, t: Tensor, z: Tensor, *inputs: Tensor) -> Tensor:
-            _, pull = _vjp(lambda s: base.function(s, *inputs), z)
-            _, push = _vjp(lambda v: pull(v)[0], torch.zeros_like(z))
+            _, pull = levels.vjp(lambda s: base.function(s, *inputs), z)
+            _, push = levels.vjp(lambda v: pull(v)[0], torch.zeros_like(z))
             return push(w)[0] + t
 
         return function
@@ -222,7 +221,7 @@ class _Solve(torch.autograd.Function):
         chosen = [i for i, t in enumerate(inputs) if ctx.needs_input_grad[2 + i]]
         grads: list[Tensor | None] = [None] * len(inputs)
         if chosen:
-            _, pull = _vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
+            _, pull = levels.vjp(_of(ctx.equation, z, inputs, chosen), *(inputs[i] for i in chosen))
             for i, grad in zip(chosen, pull(u), strict=True):
                 grads[i] = grad
         return None, torch.zeros_like(z) if ctx.needs_input_grad[1] else None, *grads
@@ -235,13 +234,12 @@ class _Solve(torch.autograd.Function):
             return torch.zeros_like(z) if equation.back is not None else None, None, None, None
 
         def tangent(z: Tensor, *rest: Tensor) -> Tensor:
-            inputs, given = list(rest[: -len(chosen)]), rest[-len(chosen) :]
-            _, pull = _vjp(_of(equation, z, inputs, chosen), *(inputs[i] for i in chosen))
-            _, push = _vjp(pull, torch.zeros_like(z))
-            (t,) = push(given)
+            inputs, given = list(rest[: -len(chosen)]), dict(zip(chosen, rest[-len(chosen) :], strict=True))
+            some = [given.get(i) for i in range(len(inputs))]
+            (t,) = levels.push(lambda *inputs: (equation.function(z, *inputs),), inputs, some)
             return _Solve.apply(equation.pushed(), t, t, z, *inputs)[0]
 
-        return _one_level_down(tangent, *ctx.saved_tensors, *(tangents[i] for i in chosen)), None, None, None  # type: ignore[arg-type]
+        return levels.one_level_down(tangent, *ctx.saved_tensors, *(tangents[i] for i in chosen)), None, None, None  # type: ignore[arg-type]
 
     @staticmethod
     def vmap(
@@ -264,27 +262,6 @@ class _Solve(torch.autograd.Function):
 _Solve.forward.__signature__ = inspect.signature(_Solve.forward)  # type: ignore[attr-defined]
 
 
-def _one_level_down(function: Function, *tensors: Tensor) -> Tensor:
-    """function(*tensors), computed below the jvp transform that asks for it.
-
-    torch switches forward mode off inside a Function's jvp, and what an outer jvp attached to these tensors would be
-    lost silently; a tangent needs nothing of its own level, and one level down forward mode can be on.
-    """  # noqa: DOC201
-    if not torch._C._are_functorch_transforms_active():
-        return function(*tensors)
-    interpreter = retrieve_current_functorch_interpreter()
-    level = interpreter.level()
-    bare = [_functorch._unwrap_for_grad(t, level) for t in tensors]
-    with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), interpreter.lower():
-        out = function(*bare)
-    return _functorch._wrap_for_grad(out, level)
-
-
-def _vjp(function: Any, *primals: Tensor) -> tuple[Any, Any]:
-    out = torch.func.vjp(function, *primals)
-    return out[0], out[1]
-
-
 def _of(equation: Equation, z: Tensor, inputs: list[Tensor], chosen: list[int]) -> Function:
     """The chosen inputs ↦ f(z, *inputs)."""
 
@@ -299,30 +276,9 @@ def _of(equation: Equation, z: Tensor, inputs: list[Tensor], chosen: list[int]) 
 
 def _refuse_captured(problem: Problem, z0: Tensor) -> None:
     """Evaluate f on plain stand-ins for all its explicit inputs: what still is differentiable was captured."""
-    y = problem.first(_plain(z0), *(_plain(t) for t in problem.inputs))
-    if _differentiable(y):
+    y = problem.first(levels.plain(z0), *(levels.plain(t) for t in problem.inputs))
+    if levels.differentiable(y):
         raise InputError(
             "f closes over a tensor that torch.func differentiates or maps, and that would be lost silently; pass it "
             "through *args, or make f an nn.Module whose parameter it is (or detach it)."
         )
-
-
-def _plain(t: Tensor) -> Tensor:
-    """The values of one element of whatever is mapped over, without any wrapper."""
-    while _functorch.is_functorch_wrapped_tensor(t):
-        inner = _functorch.get_unwrapped(t)
-        t = inner.select(_functorch.maybe_get_bdim(t), 0) if _functorch.is_batchedtensor(t) else inner
-    return t.detach()
-
-
-def _differentiable(t: Tensor) -> bool:
-    while True:
-        if t.requires_grad and torch.is_grad_enabled():
-            return True
-        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(t).tangent is not None:
-            return True
-        if not _functorch.is_functorch_wrapped_tensor(t):
-            return False
-        if _functorch.is_batchedtensor(t):
-            return True
-        t = _functorch.get_unwrapped(t)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium import levels
 from eqnets.equilibrium.adjoint import Adjoint, Implicit, Unrolled
 from eqnets.equilibrium.dense import settle
 from eqnets.equilibrium.factored import Factored, Resolvent
@@ -69,7 +70,7 @@ def zero(
     start = torch.zeros_like(bias) if z0 is None else z0.detach()
     tracked = torch.is_grad_enabled() and any(t.requires_grad or has_tangent(t) for t in inputs)
     if isinstance(adjoint, Unrolled) and tracked:
-        if torch._C._are_functorch_transforms_active():
+        if levels.transformed():
             raise InputError("Unrolled() stops on values, which torch.func transforms hide; use adjoint=Implicit().")
         known = factor(*(t.detach() for t in weights))
         map = Inclusion(Factored(build(*weights), known.margin, known.geometry), sigma, bias)
@@ -89,7 +90,7 @@ class _Solved(_Solve):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or has_tangent(g):
+        if torch.is_grad_enabled() or levels.transformed() or has_tangent(g):
             return _Solve.backward(ctx, g, *rest)
         equation, (z, bias, *weights) = ctx.equation, ctx.saved_tensors
         _, start, *needed = ctx.needs_input_grad
@@ -181,7 +182,7 @@ class _Derived(Structured, Linear):
 
     def done(self, statistics: Statistics) -> None:
         """Remember the statistics; a transform's tensors must not outlive it."""
-        if self.root.record is not None and not torch._C._are_functorch_transforms_active():
+        if self.root.record is not None and not levels.transformed():
             self.root.record.keep(statistics)
         super().done(statistics)
 

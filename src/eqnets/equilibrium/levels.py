@@ -1,0 +1,135 @@
+"""The levels of torch.func: each transform wraps tensors once more, and what looks at values has to see through.
+
+Inside of a Function's `backward` or `jvp`, `requires_grad` says nothing of the levels above or below: derivatives are
+taken by `vjp`, whose primals are named, never by torch.autograd.grad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _functorch  # type: ignore[attr-defined]
+from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
+from torch.autograd import forward_ad
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func is active here."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Any, Callable[..., tuple[Tensor, ...]]]:
+    """function(*primals) and its products with the transposed Jacobian, under every transform and to every order.
+
+    Args:
+        function: of the tensors, in operations that torch.func can differentiate.
+        primals: tensors.
+
+    Returns:
+        The value, and cotangents ↦ one gradient for each primal.
+    """
+    out = torch.func.vjp(function, *primals)
+    return out[0], out[1]
+
+
+def push(function: Callable[..., tuple[Tensor, ...]], primals: list[Tensor], tangents: list[Tensor | None]) -> Any:
+    """The tangent of function(*primals), as the derivative of its transposed products: forward mode is not needed.
+
+    Args:
+        function: tensors ↦ tuple of tensors.
+        primals: where.
+        tangents: one for each primal, None for zero; not all of them.
+
+    Returns:
+        One tangent for each output.
+    """
+    chosen = [i for i, t in enumerate(tangents) if t is not None]
+
+    def of_chosen(*some: Tensor) -> tuple[Tensor, ...]:
+        whole = list(primals)
+        for i, t in zip(chosen, some, strict=True):
+            whole[i] = t
+        return function(*whole)
+
+    value, pull = vjp(of_chosen, *(primals[i] for i in chosen))
+    _, pushed = vjp(pull, tuple(torch.zeros_like(t) for t in value))  # type: ignore[arg-type]
+    return pushed(tuple(tangents[i] for i in chosen))[0]
+
+
+def one_level_down(function: Callable[..., Any], *tensors: Tensor) -> Any:
+    """function(*tensors), computed below the jvp transform that asks for it.
+
+    torch switches forward mode off inside a Function's jvp, and what an outer jvp attached to these tensors would be
+    lost silently; a tangent needs nothing of its own level, and one level down forward mode can be on.
+
+    Args:
+        function: of the tensors, to a tensor or a tuple of them.
+        tensors: as they are at this level.
+
+    Returns:
+        Its value at this level.
+    """
+    if not transformed():
+        return function(*tensors)
+    interpreter = retrieve_current_functorch_interpreter()
+    level = interpreter.level()
+    bare = [_functorch._unwrap_for_grad(t, level) for t in tensors]
+    with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), interpreter.lower():
+        out = function(*bare)
+    if isinstance(out, Tensor):
+        return _functorch._wrap_for_grad(out, level)
+    return tuple(_functorch._wrap_for_grad(t, level) for t in out)
+
+
+def plain(t: Tensor) -> Tensor:
+    """The values of one element of whatever is mapped over, without any wrapper.
+
+    Args:
+        t: any tensor.
+
+    Returns:
+        A plain one of its shape.
+    """
+    while _functorch.is_functorch_wrapped_tensor(t):
+        inner = _functorch.get_unwrapped(t)
+        t = inner.select(_functorch.maybe_get_bdim(t), 0) if _functorch.is_batchedtensor(t) else inner
+    return t.detach()
+
+
+def all_values(t: Tensor) -> Tensor:
+    """The values of all elements of whatever is mapped over, without any wrapper.
+
+    Args:
+        t: any tensor.
+
+    Returns:
+        A plain one: its shape, behind one dimension for each vmap.
+    """
+    while _functorch.is_functorch_wrapped_tensor(t):
+        inner = _functorch.get_unwrapped(t)
+        t = inner.movedim(_functorch.maybe_get_bdim(t), 0) if _functorch.is_batchedtensor(t) else inner
+    return t.detach()
+
+
+def differentiable(t: Tensor) -> bool:
+    """Whether anything is differentiated with respect to, or mapped over, this tensor, at whatever level.
+
+    Args:
+        t: any tensor.
+
+    Returns:
+        Whether it is.
+    """
+    while True:
+        if t.requires_grad and torch.is_grad_enabled():
+            return True
+        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(t).tangent is not None:
+            return True
+        if not _functorch.is_functorch_wrapped_tensor(t):
+            return False
+        if _functorch.is_batchedtensor(t):
+            return True
+        t = _functorch.get_unwrapped(t)
