@@ -181,6 +181,32 @@ def test_a_damaged_folder_is_one_sentence(fit: Fit, tmp_path: Path) -> None:
         eq.load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("certified", [True, False])
+def test_a_flipped_bit_anywhere_in_the_weights_is_noticed(fit: Fit, tmp_path: Path, certified: bool) -> None:
+    """Also where no certificate speaks of them: in the linear model, the initial states and the free parameters."""
+    whole = (fit if certified else replace(fit, guarantee="none", certificate=None)).save(tmp_path / "whole")
+    content = (whole / "model.safetensors").read_bytes()
+    header = json.loads(content[8 : (start := 8 + int.from_bytes(content[:8], "little"))])
+    header.pop("__metadata__", None)
+    folder = Path(shutil.copytree(whole, tmp_path / "flipped"))
+    for name, entry in header.items():
+        if entry["data_offsets"][0] == entry["data_offsets"][1]:
+            continue
+        at = start + entry["data_offsets"][0]
+        (folder / "model.safetensors").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        error = CertificateError if certified and name.startswith("lfr.") and "prior" not in name else DataError
+        with pytest.raises(error, match="other weights" if error is CertificateError else "not those that were saved"):
+            eq.load(folder)
+    assert {name.split(".")[0] for name in header} == {"lfr", "linear", "theta", "x0"}
+
+
+def test_a_folder_without_its_certificate_says_how_to_get_one(fit: Fit, tmp_path: Path) -> None:
+    folder = fit.save(tmp_path / "m")
+    (folder / "certificate.json").unlink()
+    with pytest.raises(DataError, match=r"no certificate.json.*eqnets certify"):
+        eq.load(folder)
+
+
 def test_every_file_of_a_folder_may_be_read_by_whom_the_umask_lets(fit: Fit, tmp_path: Path) -> None:
     folder = fit.save(tmp_path / "m")
     (folder / "plain.txt").write_text("x")

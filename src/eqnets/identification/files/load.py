@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,15 +44,25 @@ def load(folder: str | Path) -> Fit:
         no guarantee and none lies there.
 
     Raises:
-        DataError: a file is missing or damaged, or of a newer format.
+        DataError: a file is missing, damaged or altered, or of a newer format.
         CertificateError: the certificate does not hold for the stored LFR.
     """  # noqa: DOC502
     folder = Path(folder)
-    fit = read_model(folder)
-    if fit.guarantee == "none" and not (folder / CERTIFICATE).exists():
-        return fit
-    certificate = Certificate.load(folder / CERTIFICATE, fit.lfr)
-    object.__setattr__(fit, "certificate", certificate)
+    fit, meta = _read(folder)
+    if (folder / CERTIFICATE).exists():
+        object.__setattr__(fit, "certificate", Certificate.load(folder / CERTIFICATE, fit.lfr))
+    elif fit.guarantee != "none":
+        raise DataError(
+            f"{folder} has no {CERTIFICATE}, though its model was fitted with a guarantee; restore it, or prove it "
+            f"anew: eqnets certify {folder} -o {folder / CERTIFICATE}."
+        )
+    weights = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+    digest = fit.system.digest()
+    if meta.get("weights", weights) != weights or meta.get("digest", digest) != digest:
+        raise DataError(  # the certificate speaks of the LFR alone: not of the linear model, nor of initial states
+            f"{folder / MODEL} or the numbers in {META} are not those that were saved there (sha256 {weights[:12]}…); "
+            "restore the folder, or fit again."
+        )
     return fit
 
 
@@ -66,8 +77,11 @@ def read_model(folder: str | Path) -> Fit:
 
     Raises:
         DataError: a file is missing or damaged, or of a newer format.
-    """
-    folder = Path(folder)
+    """  # noqa: DOC502
+    return _read(Path(folder))[0]
+
+
+def _read(folder: Path) -> tuple[Fit, dict[str, Any]]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a model folder; name the folder that `eqnets fit -o` wrote.")
     for name in (MODEL, META):
@@ -80,7 +94,7 @@ def read_model(folder: str | Path) -> Fit:
             raise DataError(
                 f"{folder / META} has format {meta['format']}; this version reads up to {FORMAT}: update eqnets."
             )
-        return _assemble(meta, tensors, folder)
+        return _assemble(meta, tensors, folder), meta
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         raise DataError(f"{folder} is damaged and cannot be read ({error}); restore it, or fit again.") from error
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -9,6 +9,7 @@ blocks and no activation there: it is its parameters and the normalisation. With
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -63,6 +64,7 @@ def save_fit(fit: Fit, folder: str | Path, *, force: bool = False) -> Path:
         "format": FORMAT, "model": type(fit.model).__name__, "model_settings": fit.model.settings(),  # type: ignore[operator]
         "lfr": {"activation": activation, "dt": fit.system.dt, **{k: getattr(fit.system, k) for k in _LABELS}},
         "guarantee": guarantee_to_json(fit.guarantee), "digest": fit.system.digest(),
+        "weights": hashlib.sha256((folder / MODEL).read_bytes()).hexdigest(),
         "normaliser": {k: getattr(fit.normaliser, k).tolist() for k in ("u_offset", "u_scale", "y_offset", "y_scale")},
         "data": fit.data_info, "settings": fit.settings, "environment": fit.environment, "notes": list(fit.notes),
     }  # fmt: skip
