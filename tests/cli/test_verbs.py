@@ -91,6 +91,16 @@ def test_certify_and_verify(eqnets, fitted: Path, tmp_path: Path) -> None:
     assert eqnets("certify", fitted, "-o", tmp_path / "c.json", "--force").code == 0
 
 
+def test_certify_says_what_the_fit_said_and_searches_for_another_claim(eqnets, fitted: Path) -> None:
+    fit = eq.load(fitted)
+    own, again = eqnets("certify", fitted).out, fit.certificate.summary().replace("from the file", "given")
+    assert own.splitlines() == again.splitlines()
+    with pytest.raises(eq.NotCertified):  # the training's own P and Λ prove less than a search does
+        eq.certify(gain := eq.tighten(eq.Lipschitz(1.0), fit.lfr).claim, fit.lfr, fit.model.witness())
+    outcome = eqnets("certify", fitted, "--guarantee", f"lipschitz:{1.001 * gain.gamma!r}")
+    assert outcome.code == 0, outcome.err
+
+
 def test_verify_reads_claims_around_one_equilibrium(eqnets, measured: Path, tmp_path: Path) -> None:
     """As `eqnets-verify` and `eq.verify` do: the model is a linear one, whose D11 is empty."""
     folder, words = tmp_path / "linear", ["--u", "torque", "--y", "angle", "--dt", DT, "--steps", 0, "--nx", 2]

@@ -12,6 +12,7 @@ import eqnets as eq
 from eqnets.errors import DataError, InputError
 from eqnets.identification.delay import settle_delay, undelayed
 from eqnets.identification.describe import describe
+from eqnets.identification.proved import certify_again
 from eqnets.identification.record import Record
 
 QUICK = {"steps": 20, "nx": 2, "nv": 4, "restarts": 1, "seed": 0}
@@ -41,6 +42,8 @@ def test_the_certificate_the_file_and_the_scores_speak_of_the_delayed_model(data
     assert fit.lfr.nx == 2 + sum(LATE) and fit.settings["delay"] == list(LATE)
     fit.save(tmp_path / "m")
     assert eq.verify(tmp_path / "m" / "certificate.json", fit.lfr) == guarantee
+    assert certify_again(eq.load(tmp_path / "m"), guarantee).summary() == fit.certificate.summary()
+    assert certify_again(fit, eq.Lipschitz(1e4)).claim == eq.Lipschitz(1e4)  # another claim is searched for
     pulse = np.tile(fit.normaliser.u_offset, (40, 1))
     still = fit.simulate(pulse)
     pulse[0, 0] += 1.0

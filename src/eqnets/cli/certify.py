@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from eqnets.certification import certify as prove
 from eqnets.cli import common, folders
 from eqnets.errors import InputError
 from eqnets.identification.files.load import read_model
-from eqnets.models import ContractingREN, DissipativeREN, LipschitzREN
+from eqnets.identification.proved import certify_again
 
 
 def certify(
@@ -36,15 +35,14 @@ def certify(
         folders.new_file(output, force=force)
     fit = read_model(folder)
     claim = common.claim(guarantee, u_scale, y_scale) if guarantee is not None else fit.guarantee
-    lfr = fit.lfr  # a model without one is refused in words
+    _ = fit.lfr  # a model without one is refused in words
     if claim == "none":
         given = "it was fitted without a guarantee" if guarantee is None else "'none' claims nothing"
         raise InputError(
             f"there is nothing to certify: {given}. Name a claim to try on its matrices: --guarantee contracting, "
             "lipschitz:GAMMA or well-posed."
         )
-    witness = fit.model.witness() if isinstance(fit.model, ContractingREN | LipschitzREN | DissipativeREN) else None
-    certificate = prove(claim, lfr, witness)
+    certificate = certify_again(fit, claim)
     typer.echo(certificate.summary())
     if output is not None:
         certificate.save(output)

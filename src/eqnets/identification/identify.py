@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from eqnets.certification import Contracting, Lipschitz, tighten
-from eqnets.errors import InputError, NotCertified
+from eqnets.certification import Lipschitz
+from eqnets.errors import InputError
 from eqnets.identification.data import Data
 from eqnets.identification.delay import (
     Delay,
-    certify_delayed,
     delayed,
     settle_delay,
     undelayed,
@@ -24,7 +23,7 @@ from eqnets.identification.delay import (
 )
 from eqnets.identification.dynamics import Physical, System, lfr_of
 from eqnets.identification.fit import Fit
-from eqnets.identification.guarantee import NOTHING, Guarantee, Promise, supply_of
+from eqnets.identification.guarantee import NOTHING, Promise, supply_of
 from eqnets.identification.identified import Identified
 from eqnets.identification.initial_state import Prior
 from eqnets.identification.integrator import slowest_poles
@@ -34,6 +33,7 @@ from eqnets.identification.normaliser import Normaliser, refuse_sizes
 from eqnets.identification.order import LONG
 from eqnets.identification.plan import Plan
 from eqnets.identification.progress import Progress, tell
+from eqnets.identification.proved import certify_model
 from eqnets.identification.provenance import describe_data, environment
 from eqnets.identification.readers import read
 from eqnets.identification.restarts import search
@@ -42,7 +42,6 @@ from eqnets.identification.size import widths
 from eqnets.models import BlackBox
 from eqnets.system.lfr import LFR
 from eqnets.system.scale import fold
-from eqnets.system.witness import Witness
 
 
 def identify(
@@ -172,10 +171,7 @@ def identify(
     certificate = None
     if guarantee != "none":
         tell(progress, phase="certificate")
-        lfr = lfr_of(system)
-        own = found.model.explicit().detach()
-        witness = _sharpest(guarantee, own, found.model.witness())
-        certificate = certify_delayed(guarantee, lfr, own, witness, delays)
+        certificate = certify_model(guarantee, lfr_of(system), found.model, delays)
     return Fit(
         system=system, prior=parts.physical(prior), model=found.model, certificate=certificate,
         linear=Identified(start, parts.physical(with_registers(found.linear.prior, delays))),
@@ -194,20 +190,6 @@ def identify(
             "order_curve": [], **found.curves, "seconds": time.monotonic() - began,
         },
     )  # fmt: skip
-
-
-def _sharpest(guarantee: Guarantee, lfr: LFR, witness: Witness) -> Witness:
-    """P and Λ that prove the smallest rate, so that the printed time constant is near what the model does.
-
-    The witness of the parametrisation proves the promise, often with a rate that is all but 1; it is kept for a gain
-    bound, and where the search finds nothing better.
-    """  # noqa: DOC201
-    if not isinstance(guarantee, Contracting):
-        return witness
-    try:
-        return tighten(guarantee, lfr, witness, proof="float64").witness
-    except NotCertified:
-        return witness
 
 
 def _warm(fit: Fit | None, data: Data) -> tuple[torch.nn.Module, torch.Tensor] | None:
