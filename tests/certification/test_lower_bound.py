@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.certification.test_search import network
 
+import eqnets as eq
 from eqnets.certification import (
     Contracting,
     Dissipative,
@@ -106,14 +107,49 @@ def test_a_monotone_claim_is_decided() -> None:
     assert lower_bound(Monotone(1.01 * most), lfr).refuted and not lower_bound(Monotone(0.99 * most), lfr).refuted
 
 
-def test_in_continuous_time_the_pattern_is_the_bound() -> None:
-    lfr = network(0, 1, 3, 5, 1, 0.4, None)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("seed", range(3))
+def test_in_continuous_time_small_signals_at_rest_attack(seed: int, activation: str) -> None:
+    lfr = network(seed, 1, 3, 5, 1, 0.4, None, activation=activation)
     cert = tighten(Contracting(), lfr)
     found = lower_bound(Contracting(cert.rate), lfr)
-    assert found.attained is None and found.pattern is not None and cert.rate is not None
-    assert cert.rate <= found.pattern and not found.uncertifiable
-    gain = lower_bound(Lipschitz(1e9), lfr)
-    assert gain.pattern is not None and gain.pattern <= tighten(Lipschitz(1.0), lfr).claim.gamma * (1 + 1e-6)
+    assert found.attained is not None and found.pattern is not None and cert.rate is not None
+    assert cert.rate <= found.pattern <= found.attained * (1 + 1e-9) and not found.uncertifiable and not found.refuted
+    assert lower_bound(Contracting(1.01 * found.attained), lfr).refuted
+    gain = tighten(Lipschitz(1.0), lfr).claim.gamma
+    found = lower_bound(Lipschitz(gain), lfr)
+    assert found.attained is not None and found.pattern is not None and not found.refuted
+    assert 0.3 * gain < found.attained <= found.pattern * (1 + 1e-6) <= gain * (1 + 2e-6)
+    assert lower_bound(Lipschitz(0.99 * found.attained), lfr).refuted
+
+
+def test_what_small_signals_attain_is_attained_by_a_sinusoid() -> None:
+    """A second-order lag with a neuron: the peak of its response at the worst rest, measured in time."""
+    lfr = LFR(A=[[0.0, 1.0], [-1.0, -0.2]], B1=[[0.0], [0.5]], B2=[[0.0], [1.0]], C1=[[-1.0, 0.0]], C2=[[1.0, 0.0]],
+              D22=[[0.0]], activation="tanh", dt=None)  # fmt: skip
+    found = lower_bound(Lipschitz(1.0), lfr)
+    assert found.attained is not None and found.refuted and found.u is not None and found.x0 is not None
+    slope = 1 - math.tanh(float(found.x0[0, 0])) ** 2
+    sampled, time = eq.discretise(lfr, 0.05, "midpoint"), 0.05 * torch.arange(20_000, dtype=F64)
+    du = 1e-3 * torch.sin((1 + 0.5 * slope - 0.02) ** 0.5 * time)[None, :, None]
+    at_rest, beside = (simulate(sampled, found.u[:1] + change, found.x0[:1])[0] for change in (0 * du, du))
+    assert float((at_rest - at_rest[:, :1]).abs().max()) < 1e-8
+    assert float((beside - at_rest).norm() / du.norm()) == pytest.approx(found.attained, rel=0.02)
+
+
+def test_a_supply_is_attacked_in_continuous_time() -> None:
+    lfr = LFR(A=[[-1.0]], B1=[[0.3]], B2=[[1.0]], C1=[[-1.0]], C2=[[1.0]], D22=[[0.2]], activation="tanh", dt=None)
+    found = lower_bound(Passive(0.1), lfr)  # Re(1/(jω + 1 + 0.3φ') + 0.2) falls to 0.2 at high frequencies
+    assert found.attained == pytest.approx(2 * (0.1 - 0.2), abs=1e-4) and not found.refuted
+    assert eq.certify(Passive(0.1), lfr).margin > 0
+    found = lower_bound(Passive(0.3), lfr)
+    assert found.attained == pytest.approx(2 * (0.3 - 0.2), abs=1e-4) and found.refuted
+
+
+def test_a_static_network_without_a_time_is_attacked_like_one_with() -> None:
+    lfr = network(0, 3, 0, 8, 2, 0.4)
+    with_time, without = (lower_bound(Lipschitz(1.0), lfr.replace(dt=dt), steps=20) for dt in (1.0, None))
+    assert with_time.attained == without.attained is not None
 
 
 def test_wrong_input_is_a_sentence() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -99,11 +98,14 @@ def test_without_a_search_the_claim_itself_is_proved() -> None:
     assert found.certified == 1.5 and found.attained is not None and found.attained < 1.5
 
 
-def test_in_continuous_time_there_is_no_pair() -> None:
-    found = three_numbers(eq.Contracting(), network(0, 1, 2, 3, 1, 0.3, None))
-    assert found.attained is None and found.pattern is not None and found.certified is not None
-    assert 0 < found.certified <= found.pattern * (1 + 1e-9) and math.isfinite(found.pattern)
-    assert "not known" in found.certificate.summary()
+def test_rates_and_gains_stand_in_order_in_continuous_time() -> None:
+    lfr = network(0, 1, 2, 3, 1, 0.3, None)
+    found = three_numbers(eq.Contracting(), lfr)
+    assert found.attained is not None and found.pattern is not None and found.certified is not None
+    assert 0 < found.certified <= found.pattern * (1 + 1e-9) and found.pattern <= found.attained * (1 + 1e-9)
+    found = three_numbers(eq.Lipschitz(1.0), lfr)
+    assert found.attained is not None and found.pattern is not None and found.certified is not None
+    assert 0 < found.attained <= found.pattern * (1 + 1e-6) <= found.certified * (1 + 2e-6)
 
 
 @pytest.mark.parametrize("call, words", [

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.certification.inequality import Rows, storage, supply, supply_of
 from eqnets.certification.labels import Labels, down, margin_line
+from eqnets.certification.patterns import least_supply
 from eqnets.certification.proof import Factor
 from eqnets.certification.refuse import slopes_hold
 from eqnets.certification.saved import write_files
@@ -155,20 +155,15 @@ def _linearised(rows: Rows, gains: Array, claim: Dissipative, labels: Labels) ->
             f"not certified: the linearisation at the equilibrium has the poles {np.round(poles, 6).tolist()}, so that "
             "it is unstable. Remedy: stabilise the model first.", block="states",
         )  # fmt: skip
-    Q, S, R = (np.asarray(block, dtype=np.float64) for block in claim.matrices(labels))
-    size = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 400) * max(float(np.abs(poles).max()), 1e-9)])
-    points: Any = np.exp(1j * np.linspace(0, np.pi, 801)) if rows.discrete else 1j * size
-    for z in points:
-        G = C @ np.linalg.solve(z * np.eye(len(A)) - A, B.astype(complex)) + D
-        worst = float(np.linalg.eigvalsh(G.conj().T @ Q @ G + S @ G + (S @ G).conj().T + R)[0])
-        if worst < 0:
-            where = f"{abs(np.angle(z)):.4g} rad a sample" if rows.discrete else f"{abs(z):.4g} rad/s"
-            raise NotCertified(
-                f"not certified: at {where} the linearisation at the equilibrium takes out more than is supplied "
-                f"(smallest eigenvalue {worst:.6g}), and so does the model for small signals. Remedy: a larger R or a "
-                "smaller Q.",
-                block="supply", margin=worst,
-            )  # fmt: skip
+    least, omega = least_supply((A, B, C, D), claim.matrices(labels), rows.discrete)
+    if least < 0:
+        where = f"{omega:.4g} rad a sample" if rows.discrete else f"{omega:.4g} rad/s"
+        raise NotCertified(
+            f"not certified: at {where} the linearisation at the equilibrium takes out more than is supplied "
+            f"(smallest eigenvalue {least:.6g}), and so does the model for small signals. Remedy: a larger R or a "
+            "smaller Q.",
+            block="supply", margin=least,
+        )  # fmt: skip
 
 
 def _channels(names: list[str], units: tuple[str, ...] | None) -> str:

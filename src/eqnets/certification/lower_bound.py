@@ -7,17 +7,26 @@ certificate is, L1/L2 how much of the slopes this model reaches (or how weak the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eqnets.certification.attack import Pair, attack, slowest_pair
+from eqnets.certification.attack import Pair, attack, slowest_pair, worst_rest
 from eqnets.certification.claim import Claim, Contracting, Dissipative, Lipschitz, Monotone, Passive
 from eqnets.certification.inequality import Rows
 from eqnets.certification.labels import Labels
-from eqnets.certification.patterns import worst_gain, worst_input, worst_rate
+from eqnets.certification.patterns import (
+    Blocks,
+    least_supply,
+    linear_gain,
+    scaled,
+    worst_gain,
+    worst_input,
+    worst_rate,
+)
 from eqnets.errors import InputError
 from eqnets.system.lfr import LFR
 
@@ -30,13 +39,13 @@ class LowerBound:
 
     Args:
         claim: settled for the system.
-        attained: L1 in the claim's own number (a gain, a rate); for passivity and dissipativity, minus the supply that
-            a pair receives, per |Δu|²: above 0 breaks the claim. None where the model was not attacked (continuous
-            time, no equilibrium).
+        attained: L1 in the claim's own number (a gain, a rate; in continuous time that of small deviations from an
+            equilibrium); for passivity and dissipativity, minus the supply that a pair receives, per |Δu|²: above 0
+            breaks the claim. None where the model was not attacked (no input, no equilibrium).
         pattern: L2, likewise for a frozen slope pattern; None where the claim has none.
         refuted: whether the claim is false for this model: `attained` breaks it beyond rounding.
         uncertifiable: whether no P and Λ can prove the claim: `pattern` breaks it.
-        u: (2, time, nu) the inputs of the pair, or None.
+        u: (2, time, nu) the inputs of the pair, in continuous time (2, 1, nu) constant ones; or None.
         x0: (2, nx) its initial states, or None.
         slopes: (nv,) the pattern, or None.
     """
@@ -91,9 +100,8 @@ def lower_bound(
     if isinstance(settled, Monotone):
         return _monotone(settled, rows)
     if isinstance(settled, Contracting):
-        pair = None
-        if lfr.nx and lfr.dt is not None:
-            pair = slowest_pair(exact, tries=4 * tries, time=time, generator=generator)
+        time = time if lfr.dt is not None else 1
+        pair = slowest_pair(exact, tries=4 * tries, time=time, generator=generator) if lfr.nx else None
         pattern, slopes = worst_rate(rows, starts=starts)
         found = _result(settled, pair, pattern, slopes)
         if rows.discrete:
@@ -106,9 +114,14 @@ def lower_bound(
         def gain(du: Tensor, dy: Tensor) -> Tensor:
             return (dy / y_scale).flatten(1).norm(dim=1) / (du / u_scale).flatten(1).norm(dim=1).clamp_min(1e-300)
 
-        pattern, slopes = worst_gain(rows, u_scale.numpy(), y_scale.numpy(), starts=starts)
+        units = u_scale.numpy(), y_scale.numpy()
+
+        def near(blocks: Blocks) -> float:
+            return linear_gain(scaled(blocks, *units), discrete=False)
+
+        pattern, slopes = worst_gain(rows, *units, starts=starts)
         if rows.discrete:
-            towards = worst_input(rows, slopes, u_scale.numpy(), y_scale.numpy(), time)
+            towards = worst_input(rows, slopes, *units, time)
         score, broken = gain, lambda value: value > settled.gamma * (1 + _ROUNDING)
     else:
         Q, S, R = (torch.from_numpy(part) for part in settled.matrices(labels))
@@ -119,9 +132,16 @@ def lower_bound(
             received = received + 2 * torch.einsum("bti,ij,btj->b", du, S, dy)
             return -received / du.flatten(1).square().sum(1).clamp_min(1e-300)
 
+        def near(blocks: Blocks) -> float:
+            stable = float(np.linalg.eigvals(blocks[0]).real.max()) < 0
+            return -least_supply(blocks, (Q.numpy(), S.numpy(), R.numpy()), discrete=False)[0] if stable else math.inf
+
         score, broken = shortage, lambda value: value > _ROUNDING
     pair = None
-    if lfr.dt is not None and lfr.nu:
+    if lfr.nu and lfr.nx and lfr.dt is None:
+        pair = worst_rest(exact, near, u_scale, tries=4 * tries, generator=generator)
+    elif lfr.nu:
+        exact = exact.replace(dt=lfr.dt or 1.0)  # a static network has no time
         towards = None if towards is None else torch.from_numpy(towards.copy())
         pair = attack(exact, score, u_scale, time=time, tries=tries, steps=steps, generator=generator, towards=towards)
     return _result(settled, pair, pattern, slopes)(broken)

@@ -16,6 +16,8 @@ from eqnets.certification.enclosure import Array
 from eqnets.certification.inequality import Rows
 from eqnets.system.lti import LTI, hinf_norm
 
+Blocks = tuple[Array, Array, Array, Array]
+"""A, B, C, D of a linear system."""
 _LONGEST = 1500
 """Rows and columns of the response over a horizon, beyond which its largest singular value takes seconds."""
 
@@ -69,8 +71,7 @@ def worst_gain(
         closed = _closed(rows, slopes)
         if closed is None:
             return math.inf
-        A, B, C, D = closed
-        return _norm(A, B * u_scale, C / y_scale[:, None], D * u_scale / y_scale[:, None], rows.discrete)
+        return linear_gain(scaled(closed, u_scale, y_scale), rows.discrete)
 
     return _flips(rows, value, sweeps, seed, starts)
 
@@ -91,8 +92,7 @@ def worst_input(rows: Rows, slopes: Array, u_scale: Array, y_scale: Array, time:
     closed = _closed(rows, slopes)
     if closed is None or time * max(rows.nu, len(rows.Ly)) > _LONGEST or not np.isfinite(closed[0]).all():
         return None
-    A, B, C, D = closed
-    B, C, D = B * u_scale, C / y_scale[:, None], D * u_scale / y_scale[:, None]
+    A, B, C, D = scaled(closed, u_scale, y_scale)
     response = [D]  # the response to an impulse
     for _ in range(time - 1):
         response.append(C @ B)
@@ -128,7 +128,7 @@ def _flips(
     return best, slopes
 
 
-def _closed(rows: Rows, slopes: Array) -> tuple[Array, Array, Array, Array] | None:
+def _closed(rows: Rows, slopes: Array) -> Blocks | None:
     """The linear system of a pattern: w = J v with J = diag(slopes)."""
     part = rows.parts()
     D11 = rows.Lz[:, part["w"]]
@@ -141,7 +141,15 @@ def _closed(rows: Rows, slopes: Array) -> tuple[Array, Array, Array, Array] | No
     return blocks[0], blocks[1], blocks[2], blocks[3]
 
 
-def _norm(A: Array, B: Array, C: Array, D: Array, discrete: bool) -> float:
+def scaled(blocks: Blocks, u_scale: Array, y_scale: Array) -> Blocks:
+    """A linear system between inputs divided by u_scale (nu,) and outputs divided by y_scale (ny,)."""
+    A, B, C, D = blocks
+    return A, B * u_scale, C / y_scale[:, None], D * u_scale / y_scale[:, None]
+
+
+def linear_gain(blocks: Blocks, discrete: bool) -> float:
+    """The H∞ norm of a linear system, its spectral norm without states; inf where it is unstable."""
+    A, B, C, D = blocks
     if not D.size:
         return 0.0
     if not len(A):
@@ -156,3 +164,26 @@ def _norm(A: Array, B: Array, C: Array, D: Array, discrete: bool) -> float:
         A, B, C = inverse @ (a * np.eye(len(A)) + A), math.sqrt(2 * a) * inverse @ B, math.sqrt(2 * a) * C @ inverse
     tensors = [torch.from_numpy(np.ascontiguousarray(block)) for block in (A, B, C, D)]
     return hinf_norm(LTI(tensors[0], tensors[1], tensors[2], tensors[3]), rtol=1e-6)
+
+
+def least_supply(blocks: Blocks, supply: tuple[Array, Array, Array], discrete: bool) -> tuple[float, float]:
+    """The least that a linear system receives of a supply, per |u|², over a grid of frequencies.
+
+    Args:
+        blocks: A, stable, B, C, D.
+        supply: Q, S, R.
+        discrete: whether frequencies lie on the unit circle.
+
+    Returns:
+        The smallest eigenvalue of G*QG + SG + (SG)* + R, and where it is: rad a sample, or rad/s.
+    """
+    (A, B, C, D), (Q, S, R) = blocks, supply
+    size = float(np.abs(np.linalg.eigvals(A)).max(initial=1e-9))
+    grid = np.linspace(0, np.pi, 801) if discrete else np.append(0.0, np.geomspace(1e-4, 1e4, 400) * size)
+    found = math.inf, 0.0
+    for omega in grid:
+        z = np.exp(1j * omega) if discrete else 1j * omega
+        G = C @ np.linalg.solve(z * np.eye(len(A)) - A, B.astype(complex)) + D
+        least = float(np.linalg.eigvalsh(G.conj().T @ Q @ G + S @ G + (S @ G).conj().T + R)[0])
+        found = min(found, (least, float(omega)))
+    return found
