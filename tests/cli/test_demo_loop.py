@@ -26,6 +26,7 @@ def test_the_loop_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     times = re.search(r"after ([\d.]+) s in simulation, after ([\d.]+) s at the latest", said)
     assert times is not None and 0 < float(times[1]) <= float(times[2])
     assert "10 wrong starts stay inside the proved envelope" in said
+    assert re.findall(r"proved: ([\d.]+) per step", said) == re.findall(r"ᾱ = ([\d.]+),", said)
     # the sceptic's way: no site-packages (no torch, no numpy), only the folder that holds the checker
     root = str(Path(eqnets_verify.__file__).parents[1])
     code = (
@@ -42,7 +43,9 @@ def test_a_trajectory_that_leaves_its_envelope_is_reported(monkeypatch: pytest.M
     certificate = certify(Contracting(0.9), LFR(A=[[0.8]], B2=[[1.0]], C2=[[1.0]], D22=[[0.0]]))
     real = demo_loop.wrong_starts
     monkeypatch.setattr(
-        demo_loop, "wrong_starts", lambda *args, **options: type(d := real(*args, **options))(d.ratio, 0.5, d.dt)
+        demo_loop,
+        "wrong_starts",
+        lambda *args, **options: type(d := real(*args, **options))(1.1 * d.ratio, d.rate, d.dt),
     )
     with pytest.raises(NotCertified, match="left the proved envelope"):
         demo_loop.say_envelope(certificate, [[0.0]] * 50, 3, 0)  # type: ignore[arg-type]
