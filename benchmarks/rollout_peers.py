@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import eqnets as eq
-from eqnets.system.kernels import adjoint
+from eqnets.system.kernels import adjoint, derivatives
 
 try:
     import jax
@@ -63,7 +63,7 @@ def rollout(nx: int, nv: int, u: Tensor) -> Run:
 
 def numba(nx: int, nv: int, u: Tensor) -> Run:
     lfr, x0 = system(nx, nv), u.new_zeros(len(u), nx)
-    return step(lambda u: adjoint.rollout(lfr, u, x0, adjoint.Settings(lfr.activation, 1.0, 1e-6, 0, "numba")), u)
+    return step(lambda u: derivatives.rollout(lfr, u, x0, adjoint.Settings(lfr.activation, 1.0, 1e-6, 0, "numba")), u)
 
 
 def lstm(nx: int, nv: int, u: Tensor) -> Run:

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from eqnets.system.kernels import adjoint, build, codes, equilibrium, fused, native, op, reference
+from eqnets.system.kernels import adjoint, build, codes, derivatives, equilibrium, fused, native, op, reference
 from eqnets.system.lfr import BLOCKS, LFR
 from eqnets.system.plants import Pendulum
 from eqnets.system.simulate import simulate
@@ -85,7 +85,7 @@ def test_every_kernel_equals_the_reference(kind, dtype):
         for kernel in kernels(lfr):
             every = 8 if codes.needs_argument(lfr.activation) else 0
             settings = adjoint.Settings(lfr.activation, lfr.dt, limit, every, kernel)
-            close(outcome(lfr, u, x0, lambda *given, s=settings: adjoint.rollout(*given, s)), truth, dtype)
+            close(outcome(lfr, u, x0, lambda *given, s=settings: derivatives.rollout(*given, s)), truth, dtype)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 2, 3, 7, 8, 13])
@@ -98,10 +98,10 @@ def test_lanes_and_memory_change_nothing(batch, every, kind):
     if not batch:
         u, x0 = u[:0], x0[:0]
     plain = adjoint.Settings(lfr.activation, lfr.dt, 1e-12, 0, "torch")
-    truth = outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, plain))
+    truth = outcome(lfr, u, x0, lambda *given: derivatives.rollout(*given, plain))
     for kernel in kernels(lfr):
         settings = plain._replace(every=every, kernel=kernel)
-        mine = outcome(lfr, u, x0, lambda *given, s=settings: adjoint.rollout(*given, s))
+        mine = outcome(lfr, u, x0, lambda *given, s=settings: derivatives.rollout(*given, s))
         if batch:
             close(mine, truth, torch.float64)
         else:
@@ -115,7 +115,7 @@ def test_a_full_coupling_reports_what_it_took(dtype):
     u, x0 = drawn(lfr, 5, 30, generator, dtype)
     for kernel in kernels(lfr):
         settings = adjoint.Settings(lfr.activation, lfr.dt, equilibrium.tolerance(dtype), -1, kernel)
-        _, _, _, residual, steps = adjoint.rollout(lfr, u, x0, settings)
+        _, _, _, residual, steps = derivatives.rollout(lfr, u, x0, settings)
         assert residual.shape == (5,) and 1 <= int(steps) < 20
         assert bool((residual <= 1000 * settings.tolerance).all())
 
@@ -146,7 +146,7 @@ def test_no_samples_and_no_gradients():
     for kernel in kernels(lfr):
         for every in (-1, 0, 8):
             settings = adjoint.Settings(lfr.activation, lfr.dt, 1e-12, every, kernel)
-            y, last, *_ = adjoint.rollout(lfr, torch.zeros(2, 0, lfr.nu, dtype=torch.float64), x0, settings)
+            y, last, *_ = derivatives.rollout(lfr, torch.zeros(2, 0, lfr.nu, dtype=torch.float64), x0, settings)
             assert y.shape == (2, 0, lfr.ny)
             torch.testing.assert_close(last, x0)
             assert last.data_ptr() != x0.data_ptr()
@@ -165,7 +165,7 @@ def test_threads_share_the_lanes(kernel):
         found = []
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, settings)))
+            found.append(outcome(lfr, u, x0, lambda *given: derivatives.rollout(*given, settings)))
     finally:
         torch.set_num_threads(before)
     close(found[1], found[0], torch.float64)
@@ -181,9 +181,9 @@ def test_threads_of_our_own_where_torch_has_none_to_lend(monkeypatch):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        lent = outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, settings))
+        lent = outcome(lfr, u, x0, lambda *given: derivatives.rollout(*given, settings))
         monkeypatch.setattr(native.native, "team", tuple)
-        own = outcome(lfr, u, x0, lambda *given: adjoint.rollout(*given, settings))
+        own = outcome(lfr, u, x0, lambda *given: derivatives.rollout(*given, settings))
     finally:
         torch.set_num_threads(before)
     for a, b in zip(lent, own, strict=True):
@@ -215,7 +215,7 @@ def test_infinities_and_nan_keep_their_meaning(dtype):
     u[0, 1], u[1, 1] = float("nan"), -1e30
     for kernel in kernels(lfr):
         settings = adjoint.Settings(lfr.activation, lfr.dt, 1e-6, 0, kernel)
-        y = adjoint.rollout(lfr, u, torch.zeros(3, lfr.nx, dtype=dtype), settings)[0]
+        y = derivatives.rollout(lfr, u, torch.zeros(3, lfr.nx, dtype=dtype), settings)[0]
         assert torch.isnan(y[0, 2:]).all()
         assert torch.isfinite(y[1:]).all()
 

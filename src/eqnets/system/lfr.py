@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from eqnets.equilibrium import levels
 from eqnets.errors import InputError
 from eqnets.system import nonlinearity
 from eqnets.system.nonlinearity import Activation, Nonlinearity
@@ -154,7 +155,7 @@ class LFR:
     @property
     def is_acyclic(self) -> bool:
         """Whether D11 is strictly lower triangular, so that w follows by substitution."""
-        return not bool(torch.triu(self.D11.detach()).any())
+        return not bool(torch.triu(levels.all_values(self.D11)).any())
 
     def blocks(self) -> dict[str, Tensor]:
         """The twelve blocks by name, in the order of `BLOCKS`."""

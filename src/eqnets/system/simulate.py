@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.system import chunked
-from eqnets.system.kernels import adjoint, equilibrium, op, reference
+from eqnets.system.kernels import adjoint, derivatives, equilibrium, op, reference
 from eqnets.system.lfr import LFR
 from eqnets.system.lti import LTI
 from eqnets.system.witness import Witness
@@ -58,7 +58,9 @@ def simulate(
     """Simulate x⁺ = A x + B1 w + B2 u + bx, w = φ(C1 x + D11 w + D12 u + bv), y = C2 x + D21 w + D22 u + by.
 
     y_t is computed from x_t, and x_last is the state after the last sample, so that a record can be continued.
-    Gradients reach every block, u and x0; the default kernel is exact to second order, the reference to every order.
+    Derivatives with respect to every block, u and x0 are exact to every order (with a full D11 to the third), in
+    reverse and forward mode and under every transform of torch.func. That an acyclic D11 is zero on and above its
+    diagonal is structure: no gradient leads out of it (start a D11 that is to become full from a full one).
 
     Args:
         lfr: a discrete LFR, in the dtype and on the device of u.
@@ -66,8 +68,8 @@ def simulate(
         x0: the initial state, (batch, nx) or (nx,) for all; None is zero.
         method: `"auto"` (the fastest kernel that can run), `"fused"` (compiled loops: C where a compiler is found, else
             numba, the extra `fast`, which needs an acyclic D11), `"torch"` (the same adjoint in torch operations),
-            `"reference"` (plain autograd; also for forward-mode derivatives), or `"chunked"`, which rolls long records
-            out in parallel within a proved error: see `eqnets.system.chunked`.
+            `"reference"` (plain autograd), or `"chunked"`, which rolls long records out in parallel within a proved
+            error: see `eqnets.system.chunked`.
         witness: the P and Λ of the model, for `"chunked"` alone.
         atol: for `"chunked"` the bound to keep; else the residual to which a full D11 is solved, relative to
             1 + max |w|, tightened to 1e-12 in float64. A strictly lower triangular D11 is exact and has no tolerance.
@@ -101,7 +103,7 @@ def simulate(
             "can."
         )
     settings = adjoint.Settings(lfr.activation, lfr.dt, tolerance, adjoint.memory(lfr, u, x, kernel), kernel)
-    run = op.rollout if compiling else adjoint.rollout
+    run = op.rollout if compiling else derivatives.rollout
     y, x_last, _, residual, steps = run(lfr, u, x, settings)
     if not return_info:
         return y, x_last

@@ -8,19 +8,19 @@ With the rows z_t = [x_t; u_t; 1; w_t], J_t = diag φ'(v_t) and λ_{t+1} the mul
 
 and dW = Σ_t [λ_{t+1}; ∂L/∂y_t; μ_t] z_tᵀ holds the gradients of all twelve blocks. Three kernels fill the same rows: C,
 numba (acyclic D11 only), and the torch loops of this file, which also take over where C's Newton iterations do not find
-the equilibrium of a full D11. Second derivatives go through the reference.
+the equilibrium of a full D11. `derivatives` makes them known to torch.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium import levels
 from eqnets.system.kernels import codes, fused, native, reference
 from eqnets.system.kernels.equilibrium import full, substitute
 from eqnets.system.lfr import BLOCKS, LFR
@@ -66,67 +66,15 @@ def fitting(kernel: str, acyclic: bool) -> str:
 
 def memory(lfr: LFR, u: Tensor, x0: Tensor, kernel: str) -> int:
     """What to keep for the backward pass: see `Settings.every`."""
-    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (u, x0, *lfr.blocks().values()))
+    tensors = (u, x0, *lfr.blocks().values())
+    # a transform hides what requires a gradient
+    wanted = torch.is_grad_enabled() and (levels.transformed() or any(t.requires_grad for t in tensors))
     if kernel not in ("c", "auto"):
         return 0
     if not wanted:
         return -1
     size = u.shape[0] * (u.shape[1] + 1) * codes.row(list(lfr.blocks().values())) * u.element_size()
     return _EVERY if size > KEEP or codes.needs_argument(lfr.activation) else 0
-
-
-def rollout(lfr: LFR, u: Tensor, x0: Tensor, settings: Settings) -> Outputs:
-    """Roll the LFR out in time; gradients reach u, x0 and every block.
-
-    Args:
-        lfr: a discrete LFR in the dtype of u.
-        u: (batch, time, nu).
-        x0: (batch, nx).
-        settings: see `Settings`.
-
-    Returns:
-        y (batch, time, ny), the state after the last sample (batch, nx), what is kept for the backward pass, the
-        residual (batch,) and the most solver steps of a full D11, ().
-    """
-    return _Rollout.apply(settings, u, x0, *lfr.blocks().values())  # type: ignore[return-value]
-
-
-class _Rollout(torch.autograd.Function):
-    @staticmethod
-    def forward(settings: Settings, u: Tensor, x0: Tensor, *blocks: Tensor) -> Outputs:
-        return forward(settings, u, x0, blocks)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
-        settings, *tensors = inputs
-        ctx.settings = settings
-        ctx.mark_non_differentiable(*output[2:])
-        ctx.set_materialize_grads(False)  # what is kept is large: no zeros of its size
-        ctx.save_for_backward(*tensors, output[2])
-
-    @staticmethod
-    def backward(ctx: Any, gy: Tensor | None, gx_last: Tensor | None, *unused: None) -> tuple[Tensor | None, ...]:
-        del unused
-        u, x0, *blocks, kept = ctx.saved_tensors
-        gy = u.new_zeros(*u.shape[:2], len(blocks[8])) if gy is None else gy
-        gx_last = torch.zeros_like(x0) if gx_last is None else gx_last
-        if torch.is_grad_enabled():  # a graph of the gradient is wanted: exact through the reference
-            return None, *second_order(ctx.settings, u, x0, blocks, gy, gx_last)
-        gradients = backward(ctx.settings, u, x0, blocks, kept, gy, gx_last, ctx.needs_input_grad[1])
-        return None, *gradients
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], settings: Settings, *tensors: Tensor
-    ) -> tuple[Outputs, tuple[Any, ...]]:
-        def run(*given: Tensor) -> Outputs:
-            return _Rollout.apply(settings, *given)  # type: ignore[return-value]
-
-        return over_batches(run, info.batch_size, in_dims[1:], tensors)
-
-
-# torch asks for the signature at every call, and inspecting it takes longer than a short rollout
-_Rollout.forward.__signature__ = inspect.signature(_Rollout.forward)  # type: ignore[attr-defined]
 
 
 def kept_shape(every: int, u: Tensor, blocks: Sequence[Tensor]) -> tuple[int, ...]:
@@ -177,6 +125,9 @@ def backward(
     coupled, acyclic = _structure(u, blocks)
     if settings.kernel == "auto":
         settings = settings._replace(kernel=choose(settings.activation, u.dtype, u.device))
+    if settings.every < 0:  # nothing was kept
+        settings = settings._replace(every=0)
+        kept = forward(settings, u, x0, blocks)[2]
     if settings.kernel == "c":
         found = native.backward(
             settings.activation, blocks, (coupled, acyclic), settings.every, u, kept, gy, gx_last, want_u,
@@ -200,37 +151,6 @@ def backward(
         gx0 = _backward_loop(b, coupled, acyclic, gz, slope, gx_last, G)
     gu = G @ torch.cat([b["B2"], b["D22"], b["D12"]], 0) if want_u else None
     return gu, gx0, *_unpack(G.flatten(0, 1).mT @ rows.flatten(0, 1), blocks, acyclic)
-
-
-def second_order(
-    settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor], gy: Tensor, gx_last: Tensor
-) -> tuple[Tensor | None, ...]:
-    """The gradients as `backward` gives them, themselves differentiable: through the reference rollout."""
-    tensors = [u, x0, *blocks]
-    fields: dict[str, Any] = dict(zip(BLOCKS, blocks, strict=True))
-    lfr = LFR(**fields, activation=settings.activation, dt=settings.dt)
-    wanted = [tensor for tensor in tensors if tensor.requires_grad]
-    outputs = reference.rollout(lfr, u, x0, lfr.is_acyclic, settings.tolerance)
-    found = iter(torch.autograd.grad(outputs, wanted, (gy, gx_last), create_graph=True, allow_unused=True))
-    return tuple(next(found) if tensor.requires_grad else None for tensor in tensors)
-
-
-def over_batches(
-    run: Any, size: int, dims: Sequence[int | None], tensors: Sequence[Tensor]
-) -> tuple[Outputs, tuple[int, ...]]:
-    """vmap: more inputs and initial states are more lanes of the batch; more systems are rolled out one by one."""
-    moved = [t if dim is None else t.movedim(dim, 0) for t, dim in zip(tensors, dims, strict=True)]
-    if all(dim is None for dim in dims[2:]):
-        u, x0 = (t if dim is not None else t.expand(size, *t.shape) for t, dim in zip(moved[:2], dims[:2], strict=True))
-        outputs = run(u.flatten(0, 1), x0.flatten(0, 1), *moved[2:])
-        lanes = u.shape[1]
-        split = [
-            t.unflatten(0, (size, lanes)) if t.ndim and len(t) == size * lanes else t.expand(size, *t.shape)
-            for t in outputs
-        ]
-        return tuple(split), (0,) * 5  # type: ignore[return-value]
-    each = [run(*(t if dim is None else t[i] for t, dim in zip(moved, dims, strict=True))) for i in range(size)]
-    return tuple(torch.stack(list(part)) for part in zip(*each, strict=True)), (0,) * 5  # type: ignore[return-value]
 
 
 def _structure(u: Tensor, blocks: Sequence[Tensor]) -> tuple[bool, bool]:

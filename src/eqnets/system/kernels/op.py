@@ -13,13 +13,13 @@ from torch import Tensor
 
 from eqnets.errors import InputError
 from eqnets.system import nonlinearity
-from eqnets.system.kernels import adjoint, codes
+from eqnets.system.kernels import adjoint, codes, derivatives
 from eqnets.system.kernels.adjoint import Outputs, Settings
 from eqnets.system.lfr import LFR
 
 
 def rollout(lfr: LFR, u: Tensor, x0: Tensor, settings: Settings) -> Outputs:
-    """As `adjoint.rollout`, through the operator.
+    """As `derivatives.rollout`, through the operator.
 
     Args:
         lfr: a discrete LFR in the dtype of u.
@@ -28,7 +28,7 @@ def rollout(lfr: LFR, u: Tensor, x0: Tensor, settings: Settings) -> Outputs:
         settings: see `Settings`; the activation must be one that a name stands for.
 
     Returns:
-        As `adjoint.rollout`.
+        As `derivatives.rollout`.
 
     Raises:
         InputError: the activation has no name that `eqnets.system.nonlinearity.get` knows.
@@ -100,7 +100,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
 def _gradients(ctx: Any, gy: Tensor, gx_last: Tensor, *unused: Tensor) -> tuple[Any, ...]:
     u, x0, *blocks, kept = ctx.saved_tensors
     if torch.is_grad_enabled():
-        found = list(adjoint.second_order(_settings(*ctx.settings), u, x0, blocks, gy, gx_last))
+        found = list(derivatives.gradients(_settings(*ctx.settings), u, x0, blocks, kept, gy, gx_last))
     else:
         found = _backward(u, x0, blocks, kept, gy, gx_last, *ctx.settings)
     return found[0], found[1], list(found[2:]), None, None, None, None, None
@@ -115,4 +115,4 @@ def _(info: Any, in_dims: tuple[Any, ...], u: Tensor, x0: Tensor, blocks: list[T
         return _rollout(u, x0, list(given), *settings)
 
     dims = [in_dims[0], in_dims[1], *(in_dims[2] or [None] * len(blocks))]
-    return adjoint.over_batches(run, info.batch_size, dims, [u, x0, *blocks])
+    return derivatives.over_batches(run, info.batch_size, dims, [u, x0, *blocks])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium import levels
 from eqnets.errors import NotConverged
 from eqnets.system.kernels.equilibrium import full
 from eqnets.system.lfr import LFR
@@ -65,16 +68,47 @@ def _full(activation: Activation, D11: Tensor, b: Tensor, start: Tensor | None, 
     One Newton step from the solution has the exact first derivative, and each further step doubles the order that is
     exact: two of them suffice for gradients of gradients.
     """  # noqa: DOC201
-    with torch.no_grad():
-        w0 = torch.zeros_like(b) if start is None else start.detach()
-        _, w, residual, _ = full(activation, D11.detach(), b.detach(), w0, tolerance)
-        require_converged(residual, w, tolerance)
+    w = _Equilibrium.apply(activation, tolerance, D11, b, torch.zeros_like(b) if start is None else start)
     identity = torch.eye(D11.shape[0], dtype=D11.dtype, device=D11.device)
     for _ in range(2):
         v = b + w @ D11.mT
         jacobian = identity - activation.derivative(v)[:, :, None] * D11
-        w = w - torch.linalg.solve(jacobian, (w - activation.value(v))[:, :, None])[:, :, 0]
+        # an inverse: vmap over the forward mode of torch.linalg.solve reads memory that nobody wrote (torch 2.13)
+        w = w - (torch.linalg.inv(jacobian) @ (w - activation.value(v))[:, :, None])[:, :, 0]
     return w
+
+
+class _Equilibrium(torch.autograd.Function):
+    """(activation, tolerance, D11, b, start) → w, without derivatives: the solve looks at values."""
+
+    @staticmethod
+    def forward(activation: Activation, tolerance: float, D11: Tensor, b: Tensor, start: Tensor) -> Tensor:
+        _, w, residual, _ = full(activation, D11, b, start, tolerance)
+        require_converged(residual, w, tolerance)
+        return w
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del inputs
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *unused: Any) -> tuple[None, ...]:
+        del ctx, unused
+        return (None,) * 5
+
+    @staticmethod
+    def jvp(ctx: Any, *unused: Any) -> None:
+        del ctx, unused
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], activation: Activation, tolerance: float, *tensors: Tensor
+    ) -> tuple[Tensor, int]:
+        def run(*given: Tensor) -> tuple[Tensor, ...]:
+            return (_Equilibrium.apply(activation, tolerance, *given),)  # type: ignore[return-value]
+
+        return levels.one_by_one(run, info.batch_size, in_dims[2:], tensors)[0], 0
 
 
 def require_converged(residual: Tensor, w: Tensor, tolerance: float) -> None:
