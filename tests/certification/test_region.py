@@ -177,6 +177,27 @@ def test_the_bounds_are_searched_where_none_are_given(ellipsoid: StabilityCertif
     assert found.bounds[0] == pytest.approx(2.45, abs=0.15)
 
 
+@pytest.mark.parametrize("dt", [0.1, None])
+@pytest.mark.parametrize("activation", ["hardtanh", "tanh", "sine_defect"])
+def test_where_the_whole_space_is_a_region_no_bounds_are_searched(activation: str, dt: float | None) -> None:
+    """Else they would widen for ever: each is better than the one before."""
+    A, eye = np.array([[-1.0, 0.3], [-0.2, -1.5]]), np.eye(2)
+    lfr = eq.LFR(A=A if dt is None else eye + dt * A, B1=0.2 * eye * (dt or 1), C1=eye, D22=[[0.0]], dt=dt,
+                 activation=activation)  # fmt: skip
+    found = eq.certify(eq.RegionOfAttraction(), lfr)
+    assert isinstance(found.claim, eq.AbsoluteStability) and found.volume == np.inf
+    assert found.contains(1e9 * np.ones((1, 2))).all() and "from every initial state" in found.sentence
+
+
+def test_a_bound_that_may_grow_for_ever_stops() -> None:
+    """One neuron is harmless wherever its argument is, the other holds only near the origin."""
+    lfr = eq.LFR(A=[[-1.0, 0.0], [0.0, 0.5]], B1=[[-0.5, 0.0], [0.0, -1.0]], C1=np.eye(2), D22=[[0.0]],
+                 activation="hardtanh", dt=None)  # fmt: skip
+    found = eq.certify(eq.RegionOfAttraction(multiplier="circle"), lfr)
+    assert isinstance(found.claim, eq.RegionOfAttraction) and found.bounds[0] > 100
+    assert found.bounds[1] == pytest.approx(2.0, rel=0.1)  # beyond, 0.5 x exceeds what saturates at 1
+
+
 def test_the_volume_of_an_ellipsoid_in_one_two_and_three_dimensions() -> None:
     for n, ball in ((1, 2.0), (2, np.pi), (3, 4 * np.pi / 3)):
         A = -np.diag(np.arange(1.0, n + 1)) + 0.3 * np.eye(n, k=1)

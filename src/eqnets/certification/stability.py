@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable
@@ -31,6 +32,8 @@ from eqnets.system.lfr import LFR
 
 _ROUGH = 4
 """Linearisations while the bounds are searched."""
+_WIDEST = 1e3
+"""Of a bound that is searched: the sector of a wider one is all but that without a bound."""
 CRITERIA = {"circle": "circle criterion", "lure": "Lur'e–Postnikov"}
 
 
@@ -148,7 +151,8 @@ def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
     """Prove a claim about one equilibrium.
 
     Args:
-        claim: `AbsoluteStability` or `RegionOfAttraction`.
+        claim: `AbsoluteStability` or `RegionOfAttraction`; where its bounds are to be searched and the whole space is a
+            region, that is what the certificate claims.
         lfr: the system, discrete or continuous, with D11 = 0.
 
     Returns:
@@ -168,6 +172,9 @@ def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
                 block="multiplier",
             )
         claim = replace(claim, multiplier="circle")
+    if isinstance(claim, RegionOfAttraction) and claim.bound is None:  # a search would widen for ever
+        with contextlib.suppress(NotCertified):
+            return certify_around(AbsoluteStability(claim.equilibrium, claim.input, claim.multiplier), lfr)
     slopes_hold(lfr.activation)
     point, parts, rows = find_point(claim, lfr), lfr.activation.each(lfr.nv), Rows.of(lfr)
     v = np.array([float(entry) for entry in point.v])
@@ -195,8 +202,8 @@ def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
         given = claim.bounds(lfr.nv)
         if given is None and not any(map(is_local, parts)):
             raise NotCertified(
-                f"not certified: no bound on its argument narrows the sector of {lfr.activation.name[:60]!r} here. "
-                "Remedy: claim AbsoluteStability(), or give RegionOfAttraction(bound=...).",
+                "not certified: the whole space is not proved, and no bound on its argument narrows the sector of "
+                f"{lfr.activation.name[:60]!r} here. Remedy: make the loop slower or its gain smaller.",
                 block="bound",
             )
         bounds = given or tuple(1.0 if is_local(part) else None for part in parts)
@@ -235,7 +242,7 @@ def _widen(bounds: Bounds, attempt: Callable[[Bounds], Any]) -> Bounds:
     volume = -1.0 if found is None else found[0]
     for factor in (1.6, 1.2, 1.06, 1.02):
         for i, step in itertools.product(range(len(bounds)), (factor, 1 / factor)):
-            while (bound := bounds[i]) is not None:
+            while (bound := bounds[i]) is not None and bound * step <= _WIDEST:
                 trial = (*bounds[:i], bound * step, *bounds[i + 1 :])
                 found = attempt(trial)
                 if found is None or found[0] <= volume:
