@@ -18,13 +18,16 @@ def free(case, generator, dtype=torch.float64):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    S = draw(2 * nx + nv + extra, 2 * nx + nv)
+    X, terms = draw(2 * nx + nv, 2 * nx + nv), [draw(extra, 2 * nx + nv).double()] if extra else []
     eps = torch.tensor(0.1, dtype=dtype)
-    return [S, draw(nx, nx), draw(nx, nu), draw(nv, nu), *([draw(nv, nv + 1)] if full else []), eps]
+    return [X, *terms, draw(nx, nx), draw(nx, nu), draw(nv, nu), *([draw(nv, nv + 1)] if full else []), eps]
 
 
-def arguments(values, full):
-    return values if full else (*values[:4], None, *values[4:])
+def arguments(values, case):
+    """With None for what this case has not."""
+    X, *rest = values
+    terms = [rest.pop(0)] if case[3] else [None]
+    return X, *terms, *rest[:3], *(rest[3:4] if case[4] else [None]), rest[-1]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -32,9 +35,9 @@ def test_it_is_the_plain_map_with_exact_derivatives(case):
     values = [v.requires_grad_() for v in free(case, torch.Generator().manual_seed(0))]
 
     def run(*values):
-        return explicit(*arguments(values, case[4]), 0.9, torch.float64)
+        return explicit(*arguments(values, case), 0.9, torch.float64)
 
-    for mine, truth in zip(run(*values), plain(*arguments(values, case[4]), 0.9), strict=True):
+    for mine, truth in zip(run(*values), plain(*arguments(values, case), 0.9), strict=True):
         torch.testing.assert_close(mine, truth)
     assert torch.autograd.gradcheck(run, values)
     assert torch.autograd.gradgradcheck(run, values)
@@ -43,8 +46,8 @@ def test_it_is_the_plain_map_with_exact_derivatives(case):
 @pytest.mark.parametrize("case", CASES)
 def test_float32_parameters_give_the_float64_system_rounded_once(case):
     values = [v.requires_grad_() for v in free(case, torch.Generator().manual_seed(1), torch.float32)]
-    exact = plain(*arguments(values, case[4]), 0.9)
-    mine = explicit(*arguments(values, case[4]), 0.9, torch.float32)
+    exact = plain(*arguments(values, case), 0.9)
+    mine = explicit(*arguments(values, case), 0.9, torch.float32)
     for block, truth in zip(mine[:6], exact[:6], strict=True):
         torch.testing.assert_close(block, truth.float(), rtol=2e-7, atol=1e-7 * float(truth.detach().abs().sum() + 1))
     weights = [torch.randn(b.shape, generator=torch.Generator().manual_seed(2)) for b in mine[:6]]
@@ -65,7 +68,7 @@ def test_the_c_map_is_that_of_torch(case, dtype, monkeypatch):
     values[-1].requires_grad_(case[0] != 37)  # ε is a buffer in use
 
     def run():
-        blocks = explicit(*arguments(values, case[4]), 0.9, dtype)
+        blocks = explicit(*arguments(values, case), 0.9, dtype)
         used = blocks[::2] if case[0] == 3 else blocks  # gradients that are missing are zero
         weights = [torch.randn(b.shape, generator=torch.Generator().manual_seed(5), dtype=b.dtype) for b in used]
         loss = sum((b * w).sum() for b, w in zip(used, weights, strict=True))
@@ -82,9 +85,9 @@ def test_the_c_map_is_that_of_torch(case, dtype, monkeypatch):
 def test_what_is_not_finite_is_not_finite_in_both(monkeypatch):
     values = free(CASES[0], torch.Generator().manual_seed(6))
     values[0][0, 0] = torch.nan
-    mine = explicit(*arguments(values, False), 0.9, torch.float64)
+    mine = explicit(*arguments(values, CASES[0]), 0.9, torch.float64)
     monkeypatch.setattr(native, "library", lambda double: (None, ""))
-    for a, b in zip(mine, explicit(*arguments(values, False), 0.9, torch.float64), strict=True):
+    for a, b in zip(mine, explicit(*arguments(values, CASES[0]), 0.9, torch.float64), strict=True):
         torch.testing.assert_close(a, b, equal_nan=True)
 
 
@@ -95,7 +98,7 @@ def test_transforms():
     eps = torch.tensor(0.1, dtype=torch.float64)
 
     def one(*values):
-        return explicit(*values, None, eps, 0.9, torch.float64)[0].square().sum()
+        return explicit(*arguments([*values, eps], case), 0.9, torch.float64)[0].square().sum()
 
     batched = torch.vmap(torch.func.grad(one))(*many)
     each = torch.stack([torch.autograd.functional.jacobian(one, tuple(v[i] for v in many))[0] for i in range(3)])

@@ -48,11 +48,11 @@ static void multiply(long M, long N, long K, const REAL *A, long down, long alon
     }
 }
 
-/* out (rows, n) = S (rows, n) both (n, n); returns 0 where there is no memory. */
-int product(long rows, long n, const REAL *S, const REAL *both, REAL *out) {
+/* out (rows, n) = X (rows, n) both (n, n); returns 0 where there is no memory. */
+int product(long rows, long n, const REAL *X, const REAL *both, REAL *out) {
     REAL *tile = aligned_alloc(BYTES, (n + 1) * TILE * sizeof(REAL));
     if (!tile) return 0;
-    multiply(rows, n, n, S, n, 1, both, n, 1, out, n, 0, tile);
+    multiply(rows, n, n, X, n, 1, both, n, 1, out, n, 0, tile);
     free(tile);
     return 1;
 }
@@ -70,12 +70,12 @@ typedef struct {
 
 /* A call; the Python side fills this in. */
 typedef struct {
-    long n, q, nu, rows;                          /* states, neurons, inputs, rows of S */
-    array S, Y1, cB2, cD12, full, eps;            /* the arguments; `adjoint` needs the last two */
+    long n, q, nu, rows, more;                    /* states, neurons, inputs, rows of X and of the supply's terms */
+    array X, terms, Y1, cB2, cD12, full, eps;     /* the arguments; `adjoint` needs the terms, full and eps */
     array A, B1, B2, C1, D11, D12, E, cP, Lambda; /* the results; in `adjoint` the gradients with respect to them */
     array inverse, AB, CD, diagonal;              /* float64, kept: E^-1; E^-1 R; the rows over Lambda; that of H */
     array scale;                                  /* Lambda, for `adjoint` */
-    array both, gY1, gcB2, gcD12, gfull, geps;    /* what `adjoint` writes: T' + T'^T, so that S' = S both; and the others */
+    array both, gterms, gY1, gcB2, gcD12, gfull, geps; /* what `adjoint` writes: T' + T'^T, so that X' = X both; the others */
 } call;
 
 INLINE double get(array a, long i) { return a.single ? ((const float *)a.at)[i] : ((const double *)a.at)[i]; }
@@ -103,15 +103,15 @@ static double *space(long count) { return aligned_alloc(BYTES, (count + 17 * VL)
 
 /* Returns 0 where E has no inverse, or there is no memory. */
 int explicit(const call *c, double rate) {
-    const long n = c->n, q = c->q, nu = c->nu, m = n + q, N = m + n, rows = c->rows, inner = rows > n ? rows : n;
+    const long n = c->n, q = c->q, nu = c->nu, m = n + q, N = m + n, rows = c->rows + c->more, inner = rows > n ? rows : n;
     const long wide = UP(N), few = UP(n), most = UP(m + nu);
     double *room = space(rows * N + N * wide + 2 * n * few + (2 * n + q) * most + inner * TILE + q), *next = room;
     if (!room) return 0;
     double *S = carve(&next, rows * N), *H = carve(&next, N * wide), *E = carve(&next, n * few), *P = carve(&next, n * few);
     double *R = carve(&next, n * most), *AB = carve(&next, n * most), *CD = carve(&next, q * most);
     double *tile = carve(&next, inner * TILE), *scale = carve(&next, q);
-    if (c->S.single) take(S, N, c->S, rows, N);
-    else S = c->S.at;
+    take(S, N, c->X, c->rows, N);
+    take(S + c->rows * N, N, c->terms, c->more, N);
     const double eps = get(c->eps, 0), beyond = 1 / (rate * rate);
 
     multiply(N, N, rows, S, 1, N, S, N, 1, H, wide, 1, tile);
@@ -205,6 +205,7 @@ int adjoint(const call *c, double rate) {
     FOR(i, 0, n) FOR(j, 0, n) gcP[i * few + j] = (gE[i * few + j] - gE[j * few + i]) / 2;
     put(c->gY1, gcP, few, n, n);
     put(c->both, both, wide, N, N), put(c->gcB2, gR + m, most, n, nu), put(c->gcD12, gCD + m, most, q, nu);
+    if (c->more) multiply(c->more, N, N, c->terms.at, N, 1, both, wide, 1, c->gterms.at, N, 0, tile);
     if (c->gfull.at) put(c->gfull, gfull, q + 1, q, q + 1);
     if (c->geps.at) put(c->geps, &geps, 1, 1, 1);
     free(room);

@@ -66,7 +66,8 @@ def build(
     Returns:
         The explicit blocks, E, cP and Λ, differentiable with respect to `free`.
     """
-    S, C2, D21, cB2, cD12 = (free[name] for name in ("X", "C2", "D21", "cB2", "cD12"))
+    C2, D21, cB2, cD12 = (free[name] for name in ("C2", "D21", "cB2", "cD12"))
+    terms = None
     if supply is None:
         D22 = free["D22"]
     else:
@@ -78,9 +79,9 @@ def build(
         G = torch.cat([cC2, cD21 - cD12.mT, cB2.mT.to(torch.float64)], dim=-1)  # (nu, 2nx + nv)
         values, vectors = torch.linalg.eigh(-supply.Q)  # Q may be singular: a Cholesky factor need not exist
         Z = values.clamp_min(0).sqrt()[:, None] * (vectors.mT @ CD)
-        S = torch.cat([S.to(torch.float64), K @ G, torch.cat([Z, Z.new_zeros(Z.shape[0], nx)], dim=-1)], dim=0)
+        terms = torch.cat([K @ G, torch.cat([Z, Z.new_zeros(Z.shape[0], nx)], dim=-1)], dim=0)
     full = torch.cat([free["lam"][:, None], free["Y2"]], dim=1) if "lam" in free else None
-    *dynamic, E, cP, Lambda = explicit(S, free["Y1"], cB2, cD12, full, free["eps"], rate, dtype)
+    *dynamic, E, cP, Lambda = explicit(free["X"], terms, free["Y1"], cB2, cD12, full, free["eps"], rate, dtype)
     blocks = dict(zip(("A", "B1", "B2", "C1", "D11", "D12"), dynamic, strict=True))
     blocks |= {"C2": C2.to(dtype), "D21": D21.to(dtype), "D22": D22.to(dtype)}
     blocks |= {name: free[name].to(dtype) for name in ("bx", "bv", "by") if name in free}

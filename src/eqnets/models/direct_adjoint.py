@@ -1,9 +1,9 @@
 """The heart of the direct parametrisation, H → the explicit system, with its adjoint written by hand.
 
 With R = [F, cB1, cB2] and [A, B1, B2] = E⁻¹R the adjoint of the solve is R̄ = E⁻ᵀ[Ā, B̄1, B̄2], Ē = −R̄[A, B1, B2]ᵀ;
-division by Λ gives Λ̄ = −Σ_j (C̄1∘C1 + D̄11∘D11 + D̄12∘D12)/Λ; and H = T + ε(I + diag T), T = SᵀS give S̄ = S(T̄ + T̄ᵀ).
-One inverse of E and two products of the size of S, where autograd needs about sixty operations. Everything is
-float64; only the last product of the adjoint, whose result is rounded to S's dtype anyway, runs in that dtype. Second
+division by Λ gives Λ̄ = −Σ_j (C̄1∘C1 + D̄11∘D11 + D̄12∘D12)/Λ; and H = T + ε(I + diag T), T = XᵀX give X̄ = X(T̄ + T̄ᵀ).
+One inverse of E and two products of the size of X, where autograd needs about sixty operations. Everything is
+float64; only the last product of the adjoint, whose result is rounded to X's dtype anyway, runs in that dtype. Second
 derivatives, and transforms of torch.func, go through `plain`, which is the same map for autograd. On the CPU, where a
 C compiler is found, `native` does the same in one call each way.
 """
@@ -23,12 +23,14 @@ Explicit = tuple[Tensor, ...]
 
 
 def explicit(
-    S: Tensor, Y1: Tensor, cB2: Tensor, cD12: Tensor, full: Tensor | None, eps: Tensor, rate: float, dtype: torch.dtype
+    X: Tensor, terms: Tensor | None, Y1: Tensor, cB2: Tensor, cD12: Tensor, full: Tensor | None, eps: Tensor,
+    rate: float, dtype: torch.dtype,
 ) -> Explicit:  # fmt: skip
     """The explicit system's dynamic blocks.
 
     Args:
-        S: (·, 2nx + nv), T = SᵀS; any floating dtype.
+        X: (·, 2nx + nv), float32 or float64.
+        terms: (·, 2nx + nv), float64: what a supply adds, T = XᵀX + termsᵀ terms; None without one.
         Y1: (nx, nx).
         cB2: (nx, nu).
         cD12: (nv, nu).
@@ -41,13 +43,16 @@ def explicit(
         A, B1, B2, C1, D11, D12 in `dtype`; E, cP and Λ in float64.
     """
     if torch.compiler.is_compiling():  # a compiler fuses on its own, and takes no `out=`
-        return _rounded(plain(S, Y1, cB2, cD12, full, eps, rate), dtype)
-    return _Explicit.apply(rate, dtype, S, Y1, cB2, cD12, full, eps)[:9]  # type: ignore[index]
+        return _rounded(plain(X, terms, Y1, cB2, cD12, full, eps, rate), dtype)
+    return _Explicit.apply(rate, dtype, X, terms, Y1, cB2, cD12, full, eps)[:9]  # type: ignore[index]
 
 
-def plain(S: Tensor, Y1: Tensor, cB2: Tensor, cD12: Tensor, full: Tensor | None, eps: Tensor, rate: float) -> Explicit:
+def plain(
+    X: Tensor, terms: Tensor | None, Y1: Tensor, cB2: Tensor, cD12: Tensor, full: Tensor | None, eps: Tensor,
+    rate: float,
+) -> Explicit:  # fmt: skip
     """The same map in float64 throughout, for autograd to differentiate; arguments and results as for `explicit`."""
-    S, Y1, cB2, cD12, eps = (value.to(torch.float64) for value in (S, Y1, cB2, cD12, eps))
+    S, Y1, cB2, cD12, eps = (value.to(torch.float64) for value in (_stacked(X, terms), Y1, cB2, cD12, eps))
     nx, nv, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
     H = S.mT @ S
     H = H + eps * torch.diag(1 + torch.diagonal(H))
@@ -69,7 +74,8 @@ class _Explicit(torch.autograd.Function):
     def forward(rate: float, dtype: torch.dtype, *given: Tensor) -> Explicit:
         if (found := native.explicit(rate, dtype, *given)) is not None:
             return found
-        S, Y1, cB2, cD12, full, eps = cast("tuple[Tensor, ...]", [v if v is None else v.double() for v in given])
+        X, terms, Y1, cB2, cD12, full, eps = cast("tuple[Tensor, ...]", [v if v is None else v.double() for v in given])
+        S = _stacked(X, terms)
         n, m = Y1.shape[0], Y1.shape[0] + cD12.shape[0]  # the neurons are rows n to m of H
         H = S.new_empty(S.shape[1], S.shape[1])  # its upper right blocks are not needed, and not computed
         torch.mm(S.mT, S[:, :n], out=H[:, :n])
@@ -95,7 +101,7 @@ class _Explicit(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Explicit) -> None:
         ctx.rate, _, *given = inputs
-        ctx.acyclic = given[4] is None
+        ctx.acyclic = given[5] is None
         ctx.mark_non_differentiable(*output[9:])
         ctx.save_for_backward(*given, *output[8:])
         ctx.set_materialize_grads(False)
@@ -110,11 +116,11 @@ class _Explicit(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        S, Y1, cB2, cD12, full, eps, Lambda, inverse, AB, CD, diagonal = ctx.saved_tensors
+        X, terms, Y1, cB2, cD12, full, eps, Lambda, inverse, AB, CD, diagonal = ctx.saved_tensors
+        given, kept = (X, terms, Y1, cB2, cD12, full, eps), (Lambda, inverse, AB, CD, diagonal)
         if torch.is_grad_enabled():  # a graph of the gradient is wanted
-            return None, None, *_second_order(ctx.rate, (S, Y1, cB2, cD12, full, eps), gradients)
-        given, kept = (S, Y1, cB2, cD12, full, eps), (Lambda, inverse, AB, CD, diagonal)
-        if (found := native.adjoint(ctx.rate, given, kept, gradients[:9], ctx.needs_input_grad[7])) is not None:
+            return None, None, *_second_order(ctx.rate, given, gradients)
+        if (found := native.adjoint(ctx.rate, given, kept, gradients[:9], ctx.needs_input_grad[8])) is not None:
             return None, None, *found
         n, q, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
         m = n + q
@@ -127,7 +133,7 @@ class _Explicit(torch.autograd.Function):
         gLambda = through if gLambda is None else gLambda + through
         symmetric = (gE + gE.mT).mul_(0.5)
         gcD11, g_full = gCD[:, n:m], None
-        both = S.new_empty(n + m, n + m)  # T̄ + T̄ᵀ, block by block, so that no other array of this size is needed
+        both = X.new_empty(n + m, n + m)  # T̄ + T̄ᵀ, block by block, so that no other array of this size is needed
         both[:n, :n] = symmetric
         both[m:, m:] = symmetric.div_(ctx.rate**2) if gcP is None else symmetric.div_(ctx.rate**2) + gcP + gcP.mT
         both[m:, :m], both[:m, m:] = gR[:, :m], gR[:, :m].mT
@@ -141,16 +147,31 @@ class _Explicit(torch.autograd.Function):
             g_lam = (gLambda + gcD11.diagonal()) * Lambda
             g_full = torch.cat([g_lam[:, None], (gcD11.mT - gcD11) / 2], dim=1).to(full.dtype)
         g_eps = None
-        if ctx.needs_input_grad[7]:
+        if ctx.needs_input_grad[8]:
             g_eps = (both.diagonal() * (1 + (diagonal - eps) / (1 + eps))).sum().div(2).to(eps.dtype)
         both.diagonal().mul_(1 + eps)
-        gS = S @ both
+        g_terms = None if terms is None else terms @ both.to(terms.dtype)
         gY1 = (gE - gE.mT).mul_(0.5)
-        return None, None, gS, gY1.to(Y1.dtype), gR[:, m:].to(cB2.dtype), gCD[:, m:].to(cD12.dtype), g_full, g_eps
+        return (
+            None,
+            None,
+            X @ both,
+            g_terms,
+            gY1.to(Y1.dtype),
+            gR[:, m:].to(cB2.dtype),
+            gCD[:, m:].to(cD12.dtype),
+            g_full,
+            g_eps,
+        )
 
 
 # torch asks for the signature at every call, and inspecting it takes longer than a small system
 _Explicit.forward.__signature__ = inspect.signature(_Explicit.forward)  # type: ignore[attr-defined]
+
+
+def _stacked(X: Tensor, terms: Tensor | None) -> Tensor:
+    """S with T = SᵀS."""
+    return X if terms is None else torch.cat([X.to(terms.dtype), terms])
 
 
 def _rounded(outputs: Explicit, dtype: torch.dtype) -> Explicit:

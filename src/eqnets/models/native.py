@@ -46,7 +46,7 @@ def explicit(rate: float, dtype: torch.dtype, *given: Tensor | None) -> tuple[Te
     Args:
         rate: ᾱ.
         dtype: of the six blocks.
-        *given: S, Y1, cB2, cD12, full or None, and ε; float32 or float64.
+        *given: X, terms or None, Y1, cB2, cD12, full or None, and ε; float32 or float64, the terms float64.
 
     Returns:
         A, B1, B2, C1, D11, D12 in `dtype`; in float64 E, cP and Λ, and what `adjoint` needs: E⁻¹, [A, B1, B2],
@@ -55,14 +55,16 @@ def explicit(rate: float, dtype: torch.dtype, *given: Tensor | None) -> tuple[Te
     found = _library(dtype, *given)
     if found is None:
         return None
-    S, Y1, cB2, cD12 = (t.contiguous() for t in given[:4])  # type: ignore[union-attr]
+    X, terms, Y1, cB2, cD12, full, eps = map(_whole, given)
+    assert X is not None and Y1 is not None and cB2 is not None and cD12 is not None
     n, q, nu = len(Y1), len(cD12), cB2.shape[1]
     shapes = ((n, n), (n, q), (n, nu), (q, n), (q, q), (q, nu))
     blocks = [torch.empty(shape, dtype=dtype, device="cpu") for shape in shapes]
     wide = n + q + nu
-    shapes = ((n, n), (n, n), (q,), (n, n), (n, wide), (q, wide), (S.shape[1],))
+    shapes = ((n, n), (n, n), (q,), (n, n), (n, wide), (q, wide), (X.shape[1],))
     exact = [torch.empty(shape, dtype=torch.float64, device="cpu") for shape in shapes]
-    numbers = _numbers((n, q, nu, len(S)), S, Y1, cB2, cD12, _whole(given[4]), given[5], *blocks, *exact)
+    sizes = (n, q, nu, len(X), 0 if terms is None else len(terms))
+    numbers = _numbers(sizes, X, terms, Y1, cB2, cD12, full, eps, *blocks, *exact)
     return (*blocks, *exact) if found.explicit(numbers.buffer_info()[0], rate) else None
 
 
@@ -74,7 +76,7 @@ def adjoint(
 
     Args:
         rate: ᾱ.
-        given: S, Y1, cB2, cD12, full or None, and ε.
+        given: X, terms or None, Y1, cB2, cD12, full or None, and ε.
         kept: Λ, E⁻¹, [A, B1, B2], [C1, D11, D12] and the diagonal of H.
         gradients: with respect to A, B1, B2, C1, D11, D12, E, cP and Λ; None is zero.
         want_eps: whether the gradient with respect to ε is wanted.
@@ -86,27 +88,20 @@ def adjoint(
     last, _ = library(given[0].dtype == torch.float64)  # type: ignore[union-attr]
     if found is None or last is None:
         return None
-    S, Y1, cB2, cD12, full, eps = given
-    assert S is not None and Y1 is not None and cB2 is not None and cD12 is not None
-    full = _whole(full)
-    kept = tuple(t.contiguous() for t in kept)
-    Lambda, inverse, AB, CD, diagonal = kept
-    gradients = tuple(map(_whole, gradients))
-    written = [
-        torch.empty((S.shape[1], S.shape[1]), dtype=S.dtype, device="cpu"),
-        *(None if t is None else torch.empty(t.shape, dtype=t.dtype, device="cpu") for t in (Y1, cB2, cD12, full)),
-        torch.empty_like(eps) if want_eps and eps is not None else None,
-    ]
+    X, terms, Y1, cB2, cD12, full, eps = map(_whole, given)
+    assert X is not None and Y1 is not None and cB2 is not None and cD12 is not None and eps is not None
+    Lambda, *arrays = [_whole(t) for t in (*kept, *gradients)]  # held until C has read them
+    both = torch.empty((X.shape[1], X.shape[1]), dtype=X.dtype, device="cpu")
+    others = [None if t is None else torch.empty_like(t) for t in (terms, Y1, cB2, cD12, full)]
+    others.append(torch.empty_like(eps) if want_eps else None)
     numbers = _numbers(
-        (len(Y1), len(cD12), cB2.shape[1], len(S)), None, None, None, None, full, eps, *gradients,
-        inverse, AB, CD, diagonal, Lambda, *written,
+        (len(Y1), len(cD12), cB2.shape[1], len(X), 0 if terms is None else len(terms)),
+        None, terms, None, None, None, full, eps, *arrays[4:], *arrays[:4], Lambda, both, *others,
     )  # fmt: skip
     if not found.adjoint(numbers.buffer_info()[0], rate):
         return None
-    both, *others = written
-    S, gS = S.contiguous(), torch.empty(S.shape, dtype=S.dtype, device="cpu")
-    assert both is not None
-    return (gS, *others) if last.product(*S.shape, S.data_ptr(), both.data_ptr(), gS.data_ptr()) else None
+    gX = torch.empty_like(X)
+    return (gX, *others) if last.product(*X.shape, X.data_ptr(), both.data_ptr(), gX.data_ptr()) else None
 
 
 def _library(dtype: torch.dtype, *tensors: Tensor | None) -> Any:
