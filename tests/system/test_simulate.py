@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import eqnets as eq
 from eqnets.errors import InputError, NotConverged
 from eqnets.system.kernels import adjoint
 from eqnets.system.lfr import BLOCKS, LFR
@@ -155,6 +156,14 @@ def test_an_ill_posed_model_is_refused_in_words():
         ({"u": torch.zeros(1, 5, 3, dtype=torch.float64)}, "batch, time, nu=2"),
         ({"u": torch.zeros(1, 5, 2)}, "convert one"),
         ({"x0": torch.zeros(2, 3, dtype=torch.float64)}, r"x0 must be \(batch=1, nx=3\)"),
+        ({"x0": [0.0, 0.0, 0.0]}, "x0 must be a tensor .* list"),
+        (
+            {
+                "u": torch.zeros(1, 5, 2).bfloat16(),
+                "lfr": LFR(A=[[0.5]], B2=[[1.0, 1.0]], C2=[[1.0]], D22=[[0.0, 0.0]]).to(torch.bfloat16),
+            },
+            "float32 or float64; got torch.bfloat16",
+        ),
         ({"method": "fastest"}, "choose one of"),
         ({"lfr": LFR(A=[[-1.0]], B2=[[1.0]], C2=[[1.0]], D22=[[0.0]], dt=None)}, "discretise"),
     ],
@@ -183,3 +192,19 @@ def test_linearisation_is_the_derivative_of_one_step():
         assert isinstance(found, LTI)
         for mine, truth in zip((found.A, found.B, found.C, found.D), (A, B, C, D), strict=True):
             torch.testing.assert_close(mine, truth, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("acyclic", [True, False])
+def test_autocast_changes_nothing_whichever_kernel_runs(acyclic):
+    generator = torch.Generator().manual_seed(9)
+    ren = eq.ContractingREN(2, 3, 4, 1, activation="tanh", acyclic=acyclic, generator=generator)
+    lfr, u = ren.explicit().detach().to(torch.float32), torch.randn(2, 6, 2, generator=generator)
+    for method in ("auto", "torch", "reference"):
+        expected = simulate(lfr, u, method=method)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = simulate(lfr, u, method=method)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, x_last = ren(u.bfloat16(), torch.zeros(2, 3, dtype=torch.bfloat16))  # as a linear layer before it gives it
+    assert y.dtype == x_last.dtype == torch.float32
+    torch.testing.assert_close(y, ren(u.bfloat16().float())[0], rtol=0, atol=0)

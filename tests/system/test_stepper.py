@@ -56,6 +56,8 @@ def test_refusals(random_lfr):
     for call, words in (
         (lambda: stepper(np.zeros(lfr.nu + 1)), "u must be"),
         (lambda: stepper(torch.zeros(1, lfr.nu)), "u must be"),
+        (lambda: stepper([0.0] * lfr.nu), "u must be an array or a tensor .* list"),
+        (lambda: stepper(0.0), "u must be an array or a tensor .* float"),
         (lambda: stepper.reset(np.zeros(lfr.nx + 1)), "x0 must be"),
         (lambda: Stepper(lfr.replace(dt=None)), "continuous time"),
         (lambda: Stepper(lfr.to(torch.float16)), "float32 or float64"),

@@ -11,6 +11,8 @@ from eqnets.errors import InputError
 from eqnets.system.lfr import LFR
 from eqnets.system.simulate import simulate
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 class Simulated(nn.Module):
     """Base of the models that are simulated. A subclass says which LFR its parameters stand for, and its settings."""
@@ -28,7 +30,7 @@ class Simulated(nn.Module):
         return self._rounded(torch.float64)
 
     def forward(self, u: Tensor, x0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Simulate in the dtype of u.
+        """Simulate in the dtype of u, float32 or float64; what is half precision is computed in the parameters' dtype.
 
         Args:
             u: the input, (batch, time, nu).
@@ -42,6 +44,10 @@ class Simulated(nn.Module):
         """
         if not isinstance(u, Tensor) or not u.is_floating_point():
             raise InputError("u must be a floating-point tensor (batch, time, nu).")
+        if u.dtype in HALF:  # what autocast hands on
+            u = u.to(next(self.parameters()).dtype)
+        if isinstance(x0, Tensor) and x0.dtype in HALF:
+            x0 = x0.to(u.dtype)
         return simulate(self._rounded(u.dtype), u, x0)
 
     def extra_repr(self) -> str:

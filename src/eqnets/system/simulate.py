@@ -83,6 +83,9 @@ def simulate(
         NotConverged: an equilibrium was not found to `atol`.
     """  # noqa: DOC502, E501
     x = _check(lfr, u, x0, method)
+    if torch.is_autocast_enabled(u.device.type):  # every kernel computes in the dtype it is given
+        with torch.autocast(u.device.type, enabled=False):
+            return simulate(lfr, u, x0, method, witness, atol, return_info=return_info)  # type: ignore[call-overload]
     tolerance = equilibrium.tolerance(u.dtype, atol)
     if method == "chunked":
         return _chunked(lfr, u, x, witness, atol, return_info)
@@ -145,8 +148,14 @@ def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str) -> Tensor:
             f"u is {u.dtype} on {u.device}, but the LFR is {lfr.dtype} on {lfr.device}; convert one, for example "
             "lfr.to(u)."
         )
+    if u.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"a rollout computes in float32 or float64; got {u.dtype}. Use u.float() and lfr.to(u).")
     if x0 is None:
         return u.new_zeros(u.shape[0], lfr.nx)
+    if not isinstance(x0, Tensor):
+        raise InputError(
+            f"x0 must be a tensor (batch={u.shape[0]}, nx={lfr.nx}) or ({lfr.nx},); got {type(x0).__name__}."
+        )
     if x0.shape == (lfr.nx,):
         x0 = x0.expand(u.shape[0], lfr.nx)
     if x0.shape != (u.shape[0], lfr.nx) or x0.dtype != u.dtype:

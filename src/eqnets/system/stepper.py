@@ -85,8 +85,9 @@ class Stepper:
         Raises:
             InputError: u has another shape.
         """
-        if u.shape != self._numpy_u.shape:
-            raise InputError(f"u must be (nu={self.lfr.nu},); got {tuple(u.shape)}.")
+        if getattr(u, "shape", None) != self._numpy_u.shape:
+            got = tuple(u.shape) if hasattr(u, "shape") else type(u).__name__
+            raise InputError(f"u must be an array or a tensor (nu={self.lfr.nu},); got {got}.")
         if isinstance(u, np.ndarray):
             self._numpy_u[:] = u
             self._step()
