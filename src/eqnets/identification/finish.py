@@ -23,6 +23,7 @@ from eqnets.identification.quasi_newton import QuasiNewton
 from eqnets.identification.schedule import Keeper, Schedule, Training
 from eqnets.identification.simulation_error import handed_on, squared_error, system_of, validation_rmse
 from eqnets.identification.streams import Streams
+from eqnets.identification.units import units
 
 ITERATIONS = 10
 """Quasi-Newton steps a block."""
@@ -80,6 +81,8 @@ class _Finish:
         self.progress, self.keeper = progress, keeper
         self.parameters = list(model.parameters())
         self.x0 = training.x0.to(torch.float64)
+        found = units(model, streams if schedule.in_units else None)
+        self.units = torch.cat([unit.double().flatten() for unit in (*found, torch.ones_like(self.x0))])
         self.descent = self._descent()
         self.starts = streams.u.new_zeros(len(streams), self.x0.shape[1])
         self.block, self.seconds, self.over = 0, training.seconds, False
@@ -130,8 +133,9 @@ class _Finish:
             self.blocks = max(1, left)
 
     def _descent(self) -> QuasiNewton:
-        """Over all variables, from where they are."""
-        return QuasiNewton(torch.cat([p.detach().double().flatten() for p in (*self.parameters, self.x0)]))
+        """Over all variables in their units, from where they are."""
+        variables = torch.cat([p.detach().double().flatten() for p in (*self.parameters, self.x0)])
+        return QuasiNewton(variables / self.units)
 
     def _settle(self) -> None:
         """Quasi-Newton steps on the initial states alone, by the first samples of the records."""
@@ -176,11 +180,11 @@ class _Finish:
         if not bool(torch.isfinite(value)):
             return math.inf, torch.zeros_like(x)
         gradients = torch.autograd.grad(value, [*self.parameters, x0], materialize_grads=True)
-        return float(value.detach()), torch.cat([g.double().flatten() for g in gradients])
+        return float(value.detach()), self.units * torch.cat([g.double().flatten() for g in gradients])
 
     def _put(self, x: Tensor) -> None:
-        """Write the vector of all variables into the model and the initial states."""
-        *parts, x0 = x.split([p.numel() for p in (*self.parameters, self.x0)])
+        """Write the vector of all variables, in their units, into the model and the initial states."""
+        *parts, x0 = (self.units * x).split([p.numel() for p in (*self.parameters, self.x0)])
         with torch.no_grad():
             for parameter, part in zip(self.parameters, parts, strict=True):
                 parameter.copy_(part.view_as(parameter))

@@ -101,7 +101,9 @@ def identify(
         refit: train the chosen start once more, on the heads and the tails together, for as many steps as were best;
             its certificate is its own, its validation error is that of the choice. None: for short records.
         learning_rate: of Adam; None is 1e-3 for long records and 3e-3 for short ones (1e-2 for RNN, GRU and LSTM, which
-            begin at random).
+            begin at random). A REN's parameters move by units of their own, or all alike, whichever gets further in a
+            short training (`fit.settings["unit_curve"]`); in units the rate is half of it. For short records they
+            always have units, and the rate is ten times as high.
         warm: a fit of the same records under another gain bound: training begins at its model, with the outputs scaled
             so that it keeps this one; `nx` and `nv` are its own. For `Lipschitz` guarantees; see `eqnets.trade_off`.
         integrator: "refuse" to fit a model that forgets to an output that integrates its inputs (by a test, see
@@ -158,6 +160,7 @@ def identify(
         refit=refit if refit is not None else not long, deadline=began + 60 * minutes, steps=steps, long=long,
         learning_rate=learning_rate if learning_rate is not None else (1e-3 if long else kind.learning_rate),
         workers=workers, warm=_warm(warm, data),
+        in_units=None if long and kind.promises else kind.promises and kind.neurons,
     )  # fmt: skip
     found = search(parts.normal, parts.ends, plan, progress, keeper)
 
@@ -187,7 +190,7 @@ def identify(
             "updates": found.steps[0], "second_order_blocks": found.steps[1], "learning_rate": plan.learning_rate,
             "refit": plan.refit, "restarts": found.tried, "val_rmse": found.val_rmse,
             "linear_nx": found.linear.lti.nx, "linear_val_rmse": found.linear.val_rmse,
-            "order_curve": [], **found.curves, "seconds": time.monotonic() - began,
+            "unit_curve": [], "order_curve": [], **found.curves, "seconds": time.monotonic() - began,
         },
     )  # fmt: skip
 

@@ -18,6 +18,8 @@ from eqnets.identification.streams import Streams, training_streams
 _LONG, _WHOLE, _CUT = (64, 2048), (1, 2048), (8, 128)
 """About how many streams, and their least length: of long records, of short ones, of short ones for slow rollouts."""
 _SEGMENT = {False: 2048, True: 256}
+_IN_UNITS = {False: 10.0, True: 0.5}
+"""The learning rate where every parameter moves by its own unit, over that where all move alike."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Plan:
         refit: whether to train the chosen one again on everything.
         deadline: by `time.monotonic`.
         steps: of every start, a share of them of second order; None for the deadline.
-        learning_rate: of Adam.
+        learning_rate: of Adam, where all parameters move alike; in units it is half for long records, and ten times as
+            high for short ones.
+        in_units: whether every parameter moves by its own unit, see `units`; None lets short trials tell.
         long: whether the records count as long.
         workers: how many processes share the starts.
         warm: a trained network and its initial states to begin at, or None; see `kinds.begin`.
@@ -59,6 +63,7 @@ class Plan:
     workers: int = 1
     warm: tuple[nn.Module, Tensor] | None = None
     widths: tuple[int, ...] = ()
+    in_units: bool | None = None
 
     @property
     def varies(self) -> bool:
@@ -88,8 +93,9 @@ class Plan:
 
     def schedule(self, lengths: Lengths) -> Schedule:
         """The schedule of a training of that length."""
+        share = _IN_UNITS[self.long] if self.in_units else 1.0
         return Schedule(
             steps=lengths.steps, finish=lengths.blocks, block=lengths.block, seconds=lengths.seconds,
-            segment=_SEGMENT[self.long], learning_rate=self.learning_rate,
-            dtype=torch.float32 if self.long else torch.float64,
+            segment=_SEGMENT[self.long], learning_rate=self.learning_rate * share,
+            dtype=torch.float32 if self.long else torch.float64, in_units=bool(self.in_units),
         )  # fmt: skip

@@ -22,7 +22,15 @@ from eqnets.identification.parallel import spread
 from eqnets.identification.plan import Plan
 from eqnets.identification.progress import Progress, part_of, tell
 from eqnets.identification.schedule import Keeper, Lengths, Training
-from eqnets.identification.size import Curve, choose_neurons, choose_states, cost_of_neurons, cost_of_states
+from eqnets.identification.size import (
+    Curve,
+    choose_neurons,
+    choose_states,
+    choose_units,
+    cost_of_neurons,
+    cost_of_states,
+    cost_of_units,
+)
 from eqnets.identification.streams import Streams, validation_streams
 from eqnets.identification.train import train
 
@@ -50,8 +58,8 @@ class Found:
         tried: one row a start.
         steps: the first-order updates and second-order blocks that every start had.
         nv: the number of neurons.
-        curves: by "order_curve" and "neuron_curve", one row a size that was tried: nx or nv, and the validation error
-            after a short training.
+        curves: by "unit_curve", "order_curve" and "neuron_curve", one row a trial: in_units, nx or nv, and the
+            validation error after a short training.
         notes: what a user must read.
     """
 
@@ -97,6 +105,9 @@ def search(normal: Data, ends: list[int], plan: Plan, progress: Progress | None,
     streams = plan.streams(normal, ends)
     steps = _steps(linear, streams, check, plan, keeper)
     first, curves = linear, {}
+    if plan.in_units is None:
+        later = _rounds(plan) + cost_of_states(plan) + cost_of_neurons(plan)
+        plan, curves["unit_curve"] = choose_units(linear, streams, check, plan, steps.steps, later, progress, keeper)
     if plan.grows:
         first, curves["order_curve"] = choose_states(
             heads, streams, check, plan, steps.steps, linear, _rounds(plan) + cost_of_neurons(plan),
@@ -194,7 +205,7 @@ def _steps(linear: Linear, streams: Streams, check: Streams, plan: Plan, keeper:
     if plan.steps is not None:
         return Lengths(*divided(plan.steps)) if finish else Lengths(plan.steps)
     left = (1 - _RESERVE) * max(plan.deadline - time.monotonic(), 0.0)
-    seconds = left / (_rounds(plan) + cost_of_states(plan) + cost_of_neurons(plan))
+    seconds = left / (_rounds(plan) + cost_of_units(plan) + cost_of_states(plan) + cost_of_neurons(plan))
     pace = measure(model, streams, check, x0, plan.schedule(Lengths(1)), seconds)
     found = Lengths(*pace.steps(seconds, finish=finish), pace.block / max(pace.update, 1e-9), seconds)
     if keeper is not None:

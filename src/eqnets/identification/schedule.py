@@ -56,6 +56,7 @@ class Schedule:
         learning_rate: of Adam, at its height; it rises over the first steps and falls along a cosine.
         segment: the number of samples between two updates.
         dtype: of the simulation during first-order training; the finish is in float64.
+        in_units: whether every parameter moves by its own unit, see `units`, or all of them alike.
         checkpoint_seconds: how often a checkpoint is stored.
         block: how many updates a block costs, as measured; None guesses, for the time to come alone.
         seconds: the time for all; where the updates left too little of it, the finish has fewer blocks.
@@ -67,6 +68,7 @@ class Schedule:
     learning_rate: float = 3e-3
     segment: int = 512
     dtype: torch.dtype = torch.float64
+    in_units: bool = False
     checkpoint_seconds: float = 30.0
     block: float | None = None
     seconds: float | None = None

@@ -78,6 +78,41 @@ def choose_states(
     return starts[min(range(len(starts)), key=lambda i: curve[i]["val_rmse"])], curve
 
 
+def cost_of_units(plan: Plan) -> float:
+    """What those of `choose_units` cost, in trainings of full length."""
+    return 2 * TRIAL if plan.in_units is None else 0.0
+
+
+def choose_units(
+    start: Linear, streams: Streams, check: Streams, plan: Plan, steps: int, later: float,
+    progress: Progress | None, keeper: Keeper | None,
+) -> tuple[Plan, Curve]:  # fmt: skip
+    """Whether every parameter is to move by its own unit or all of them alike: what gets further in a short training.
+
+    Units keep slow modes and small multipliers from being undone by the first updates; where modes are fast and errors
+    can become small, moving alike gets further.
+
+    Args:
+        start: the linear model to begin at.
+        streams: the training streams.
+        check: the validation streams.
+        plan: what was asked for.
+        steps: first-order updates of a start; a trial has a tenth.
+        later: the work that comes after these trials, in trainings of full length.
+        progress: called with events, or None.
+        keeper: of checkpoints, or None.
+
+    Returns:
+        The plan with that settled, and one row a trial: in_units, val_rmse.
+    """
+    curve = []
+    for k, (name, in_units) in enumerate((("alike", False), ("units", True))):
+        told = part_of(progress, TRIAL, later + TRIAL * (1 - k), f"trial with steps {'in ' * in_units}{name}")
+        error = _trial(start, streams, check, replace(plan, in_units=in_units), steps, told, _part(keeper, name))
+        curve.append({"in_units": in_units, "val_rmse": error})
+    return replace(plan, in_units=curve[1]["val_rmse"] < curve[0]["val_rmse"]), curve
+
+
 def choose_neurons(
     start: Linear, streams: Streams, check: Streams, plan: Plan, steps: int, later: float,
     progress: Progress | None, keeper: Keeper | None,

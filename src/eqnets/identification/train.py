@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.errors import NotConverged
+from eqnets.identification.adam import Adam
 from eqnets.identification.finish import finish, updates_a_block
 from eqnets.identification.progress import Progress, tell
 from eqnets.identification.schedule import Keeper, Schedule, Training
 from eqnets.identification.simulation_error import handed_on, squared_error, system_of, validation_rmse
 from eqnets.identification.streams import Streams
+from eqnets.identification.units import units
 
 
 def train(
@@ -62,7 +64,9 @@ class _Run:
         self.validation = None if validation is None else validation.to(schedule.dtype)
         self.progress, self.keeper = progress, keeper
         self.x0 = nn.Parameter(x0.detach().clone())
-        self.optimiser = torch.optim.Adam([*model.parameters(), self.x0], lr=schedule.learning_rate)
+        self.optimiser = Adam(
+            [*model.parameters(), self.x0], [*units(model, streams if schedule.in_units else None), torch.ones_like(x0)]
+        )
         self.starts = torch.zeros(len(streams), x0.shape[1], dtype=schedule.dtype)
         self.carried = self.starts.clone()
         self.step, self.position, self.seconds = 0, 0, 0.0
