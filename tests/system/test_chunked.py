@@ -102,3 +102,10 @@ def test_nothing_is_chunked_without_a_proof():
         simulate(lfr.replace(A=3 * lfr.A), u, method="chunked", witness=witness)
     with pytest.raises(InputError, match="negative multiplier"):
         simulate(lfr, u, method="chunked", witness=Witness(witness.P, -witness.Lambda))
+
+
+def test_an_empty_batch_is_an_empty_answer():
+    ren, _ = model("contracting", 1)
+    u = torch.zeros(0, 600, 2, dtype=torch.float64)
+    y, last, info = simulate(ren.explicit().detach(), u, method="chunked", witness=ren.witness(), return_info=True)
+    assert y.shape == (0, 600, 3) and last.shape == (0, 4) and info.bound.shape == (0,)

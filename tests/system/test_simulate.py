@@ -165,6 +165,11 @@ def test_an_ill_posed_model_is_refused_in_words():
             "float32 or float64; got torch.bfloat16",
         ),
         ({"method": "fastest"}, "choose one of"),
+        ({"atol": 0.0}, "atol must be a positive number"),
+        ({"atol": float("nan")}, "atol must be a positive number"),
+        ({"atol": "tight"}, "atol must be a positive number"),
+        ({"lfr": LTI([[0.5]], [[1.0]], [[1.0]], [[0.0]])}, "takes an LFR.*got LTI"),
+        ({"lfr": torch.nn.LSTM(2, 3)}, "takes an LFR.*got LSTM"),
         ({"lfr": LFR(A=[[-1.0]], B2=[[1.0]], C2=[[1.0]], D22=[[0.0]], dt=None)}, "discretise"),
     ],
 )
@@ -208,3 +213,18 @@ def test_autocast_changes_nothing_whichever_kernel_runs(acyclic):
         y, x_last = ren(u.bfloat16(), torch.zeros(2, 3, dtype=torch.bfloat16))  # as a linear layer before it gives it
     assert y.dtype == x_last.dtype == torch.float32
     torch.testing.assert_close(y, ren(u.bfloat16().float())[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("which", ["u", "x0", "C2", "D11"])
+def test_a_tensor_that_is_negative_by_a_bit_alone(which):
+    """What torch.imag of a conjugate is: its memory holds the other sign."""
+    generator = torch.Generator().manual_seed(11)
+    lfr = random_lfr((3, 4, 2, 2), generator)
+    u = torch.randn(2, 5, 2, generator=generator, dtype=torch.float64)
+    tensors = {"u": u, "x0": torch.ones(2, 3, dtype=torch.float64), "C2": lfr.C2, "D11": lfr.D11}
+
+    def run(value):
+        t = {**tensors, which: value}
+        return simulate(lfr.replace(C2=t["C2"], D11=t["D11"]), t["u"], t["x0"])
+
+    torch.testing.assert_close(run(torch._neg_view(tensors[which])), run(-tensors[which]))

@@ -64,9 +64,11 @@ def rollout(
             "a wrong start is forgotten. Use method='auto', or a model with rate= below 1."
         )
     batch, time = u.shape[:2]
+    if not batch:
+        return *run(u, x0), u.new_zeros(0)
     root = torch.linalg.cholesky(witness.P.detach().to("cpu", torch.float64)).to(u.device)
     gain = output_gain(lfr, witness)
-    wanted = -(-_LANES * torch.get_num_threads() // max(batch, 1)) if u.device.type == "cpu" else time
+    wanted = -(-_LANES * torch.get_num_threads() // batch) if u.device.type == "cpu" else time
     with torch.no_grad():
         states = _states(lfr, run, u[:, :_PILOT], x0)
         error = 10 * gain * float(_norm(states, root).max()) if states.numel() else 0.0

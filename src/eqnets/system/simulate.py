@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, overload
 
@@ -82,7 +83,7 @@ def simulate(
         InputError: a wrong shape or dtype, a continuous LFR, an unknown method.
         NotConverged: an equilibrium was not found to `atol`.
     """  # noqa: DOC502, E501
-    x = _check(lfr, u, x0, method)
+    x = _check(lfr, u, x0, method, atol)
     if torch.is_autocast_enabled(u.device.type):  # every kernel computes in the dtype it is given
         with torch.autocast(u.device.type, enabled=False):
             return simulate(lfr, u, x0, method, witness, atol, return_info=return_info)  # type: ignore[call-overload]
@@ -135,7 +136,11 @@ def _chunked(
     return y, x_last, SimulationInfo("chunked", kernel, "explicit" if acyclic else "solved", None, None, bound)
 
 
-def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str) -> Tensor:
+def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str, atol: float) -> Tensor:
+    if not isinstance(lfr, LFR):
+        raise InputError(f"simulate takes an LFR, such as model.explicit() or lti.to_lfr(); got {type(lfr).__name__}.")
+    if not isinstance(atol, (int, float)) or not 0 < atol < math.inf:
+        raise InputError(f"atol must be a positive number; got {atol!r}.")
     if method not in METHODS:
         raise InputError(f"there is no method '{method}' for simulate; choose one of {', '.join(METHODS)}.")
     if lfr.dt is None:

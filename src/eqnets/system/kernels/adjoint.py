@@ -86,7 +86,8 @@ def kept_shape(every: int, u: Tensor, blocks: Sequence[Tensor]) -> tuple[int, ..
 
 
 def forward(settings: Settings, u: Tensor, x0: Tensor, blocks: Sequence[Tensor]) -> Outputs:
-    """The rollout without gradients; arguments and outputs as for `rollout`."""
+    """The rollout without gradients; arguments and outputs as for `derivatives.rollout`."""
+    u, x0, *blocks = _resolved(u, x0, *blocks)
     coupled, acyclic = _structure(u, blocks)
     if settings.kernel == "auto":
         settings = settings._replace(kernel=choose(settings.activation, u.dtype, u.device))
@@ -122,6 +123,7 @@ def backward(
 
     That of an acyclic D11 is with respect to its strictly lower triangle.
     """  # noqa: DOC201
+    u, x0, gy, gx_last, *blocks = _resolved(u, x0, gy, gx_last, *blocks)
     coupled, acyclic = _structure(u, blocks)
     if settings.kernel == "auto":
         settings = settings._replace(kernel=choose(settings.activation, u.dtype, u.device))
@@ -151,6 +153,11 @@ def backward(
         gx0 = _backward_loop(b, coupled, acyclic, gz, slope, gx_last, G)
     gu = G @ torch.cat([b["B2"], b["D22"], b["D12"]], 0) if want_u else None
     return gu, gx0, *_unpack(G.flatten(0, 1).mT @ rows.flatten(0, 1), blocks, acyclic)
+
+
+def _resolved(*tensors: Tensor) -> Sequence[Tensor]:
+    """Tensors whose memory holds their numbers: that of a conjugate's torch.imag holds the other sign."""
+    return [t.resolve_neg() for t in tensors] if any(t.is_neg() for t in tensors) else tensors
 
 
 def _structure(u: Tensor, blocks: Sequence[Tensor]) -> tuple[bool, bool]:

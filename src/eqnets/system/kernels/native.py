@@ -127,7 +127,7 @@ class Step:
     """
 
     def __init__(self, lfr: LFR, x: Tensor, u: Tensor, y: Tensor, tolerance: float) -> None:
-        blocks = [block.contiguous() for block in lfr.detach().blocks().values()]
+        blocks = [block.resolve_neg().contiguous() for block in lfr.detach().blocks().values()]
         code, slope, kind = _kinds(lfr.activation, lfr.nv, x.dtype)
         sizes = _sizes(u[None, None], blocks, kind, (bool(lfr.D11.any()), lfr.is_acyclic), 0, 0, 1)
         library, _ = build.library(x.dtype == torch.float64)
