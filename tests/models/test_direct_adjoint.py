@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import eqnets as eq
 from eqnets.models import native
 from eqnets.models.direct_adjoint import explicit, plain
 
@@ -92,14 +93,27 @@ def test_what_is_not_finite_is_not_finite_in_both(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own forward mode
-def test_transforms():
-    case = CASES[0]
-    many = [torch.stack([v, 2 * v, v - 0.3]) for v in free(case, torch.Generator().manual_seed(3))[:-1]]
-    eps = torch.tensor(0.1, dtype=torch.float64)
+@pytest.mark.parametrize("case", CASES[:2])
+def test_transforms(case):
+    values = tuple(free(case, torch.Generator().manual_seed(3)))
 
-    def one(*values):
-        return explicit(*arguments([*values, eps], case), 0.9, torch.float64)[0].square().sum()
+    def run(*values):
+        return torch.cat([block.flatten() for block in explicit(*arguments(values, case), 0.9, torch.float64)])
 
-    batched = torch.vmap(torch.func.grad(one))(*many)
-    each = torch.stack([torch.autograd.functional.jacobian(one, tuple(v[i] for v in many))[0] for i in range(3)])
-    torch.testing.assert_close(batched, each)
+    def truth(*values):
+        return torch.cat([block.flatten() for block in plain(*arguments(values, case), 0.9)])
+
+    def close(found, expected):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
+
+    argnums = tuple(range(len(values)))
+    jacobian = torch.autograd.functional.jacobian(truth, values)
+    close(torch.func.jacrev(run, argnums)(*values), jacobian)
+    close(torch.func.jacfwd(run, argnums)(*values), jacobian)
+    with pytest.raises(eq.InputError, match="cannot be batched"):
+        torch.autograd.functional.jacobian(run, values, vectorize=True)
+    close(torch.autograd.functional.jacobian(run, values, vectorize=True, strategy="forward-mode"), jacobian)
+    hessian = torch.autograd.functional.hessian(lambda *v: truth(*v).square().sum(), values)
+    close(torch.func.hessian(lambda *v: run(*v).square().sum(), argnums)(*values), hessian)
+    many = [torch.stack([v, 1.1 * v]) for v in values]
+    close(torch.vmap(run)(*many)[1], truth(*(v[1] for v in many)))

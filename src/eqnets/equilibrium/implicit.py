@@ -20,6 +20,7 @@ from torch import Tensor
 from torch._C import _functorch  # type: ignore[attr-defined]
 from torch.autograd import forward_ad
 
+from eqnets.equilibrium import levels
 from eqnets.equilibrium.capture import Substitute, edge, hooks_off, leaves_behind, sequence_number, walk
 from eqnets.equilibrium.failure import report
 from eqnets.equilibrium.loop import solve
@@ -158,10 +159,7 @@ class _Node(torch.autograd.Function):
         if g is None:
             return nothing + (None,) * (len(ctx.needs_input_grad) - 5)
         if _functorch.is_functorch_wrapped_tensor(g) or _functorch.is_legacy_batchedtensor(g):
-            raise InputError(
-                "the backward pass of plain autograd cannot be batched (is_grads_batched, vectorize=True, vmap over "
-                "autograd.grad): the loop looks at values; use torch.func.jacrev or torch.func.vjp, which can."
-            )
+            raise InputError(levels.BATCHED)
         system, count = ctx.system, ctx.count
         z, y, *tensors = ctx.saved_tensors
         if y.grad_fn is None:  # saved-tensor hooks (checkpointing, offloading) keep values, not graphs

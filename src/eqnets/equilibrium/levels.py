@@ -15,10 +15,35 @@ from torch._C import _functorch  # type: ignore[attr-defined]
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.autograd import forward_ad
 
+from eqnets.errors import InputError
+
+BATCHED = (
+    "the backward pass of plain autograd cannot be batched (is_grads_batched, vectorize=True, vmap over "
+    "autograd.grad): the values behind it are looked at; use torch.func.jacrev or torch.func.vjp, which can."
+)
+
 
 def transformed() -> bool:
     """Whether a transform of torch.func is active here."""
     return torch._C._are_functorch_transforms_active()
+
+
+def forward_mode() -> bool:
+    """Whether forward mode is on here, by torch.func or by torch.autograd.forward_ad."""
+    return forward_ad._current_level >= 0
+
+
+def refuse_batched(*gradients: Tensor | None) -> None:
+    """Refuse gradients that torch.autograd has batched by its own older means, under which values cannot be read.
+
+    Args:
+        gradients: of a Function's `backward`.
+
+    Raises:
+        InputError: one of them is.
+    """
+    if any(g is not None and _functorch.is_legacy_batchedtensor(g) for g in gradients):
+        raise InputError(BATCHED)
 
 
 def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Any, Callable[..., tuple[Tensor, ...]]]:

@@ -216,6 +216,7 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        levels.refuse_batched(g)
         z, *inputs = ctx.saved_tensors
         u = _Solve.apply(ctx.equation.pulled(), g, g, z, *inputs)[0]
         chosen = [i for i, t in enumerate(inputs) if ctx.needs_input_grad[2 + i]]

@@ -90,6 +90,7 @@ class _Solved(_Solve):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        levels.refuse_batched(g)
         if torch.is_grad_enabled() or levels.transformed() or has_tangent(g):
             return _Solve.backward(ctx, g, *rest)
         equation, (z, bias, *weights) = ctx.equation, ctx.saved_tensors

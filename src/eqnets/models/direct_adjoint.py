@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from eqnets.equilibrium import levels
 from eqnets.models import native
 
 Explicit = tuple[Tensor, ...]
@@ -42,7 +43,8 @@ def explicit(
     Returns:
         A, B1, B2, C1, D11, D12 in `dtype`; E, cP and Λ in float64.
     """
-    if torch.compiler.is_compiling():  # a compiler fuses on its own, and takes no `out=`
+    # a compiler fuses on its own, and takes no `out=`; under a transform torch differentiates
+    if torch.compiler.is_compiling() or levels.transformed() or levels.forward_mode():
         return _rounded(plain(X, terms, Y1, cB2, cD12, full, eps, rate), dtype)
     return _Explicit.apply(rate, dtype, X, terms, Y1, cB2, cD12, full, eps)[:9]  # type: ignore[index]
 
@@ -107,19 +109,12 @@ class _Explicit(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], rate: float, dtype: torch.dtype, *given: Tensor) -> tuple[Any, Any]:
-        def one(*values: Tensor) -> Explicit:
-            unused = torch.zeros((), dtype=torch.float64)  # derivatives under a transform go through `plain`
-            return *_rounded(plain(*values, rate), dtype), *(unused.clone() for _ in range(4))  # type: ignore[call-arg]
-
-        return torch.vmap(one, in_dims=in_dims[2:])(*given), (0,) * 13
-
-    @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        levels.refuse_batched(*gradients)
         X, terms, Y1, cB2, cD12, full, eps, Lambda, inverse, AB, CD, diagonal = ctx.saved_tensors
         given, kept = (X, terms, Y1, cB2, cD12, full, eps), (Lambda, inverse, AB, CD, diagonal)
-        if torch.is_grad_enabled():  # a graph of the gradient is wanted
-            return None, None, *_second_order(ctx.rate, given, gradients)
+        if torch.is_grad_enabled() or levels.transformed():  # a graph of the gradient is wanted, or values are hidden
+            return None, None, *_differentiable(ctx.rate, given, gradients)
         if (found := native.adjoint(ctx.rate, given, kept, gradients[:9], ctx.needs_input_grad[8])) is not None:
             return None, None, *found
         n, q, nu = Y1.shape[0], cD12.shape[0], cB2.shape[1]
@@ -186,12 +181,18 @@ def _joined(gradients: tuple[Tensor | None, ...], like: Tensor, sizes: list[int]
     return torch.cat(found, dim=1).to(torch.float64)
 
 
-def _second_order(
+def _differentiable(
     rate: float, given: tuple[Tensor | None, ...], gradients: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
-    wanted = [value for value in given if value is not None and value.requires_grad]
-    outputs = plain(*given, rate)  # type: ignore[arg-type]
-    pairs = [(o, g.to(torch.float64)) for o, g in zip(outputs, gradients[:9], strict=True) if g is not None]
-    outputs, grads = zip(*pairs, strict=True)
-    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
-    return tuple(next(found) if value is not None and value.requires_grad else None for value in given)
+    """The gradients, themselves differentiable: through the plain map."""
+    there = [i for i, value in enumerate(given) if value is not None]
+    asked = [i for i, g in enumerate(gradients[:9]) if g is not None]
+
+    def run(*values: Tensor) -> tuple[Tensor, ...]:
+        whole = dict(zip(there, values, strict=True))
+        outputs = plain(*(whole.get(i) for i in range(len(given))), rate)  # type: ignore[arg-type]
+        return tuple(outputs[i] for i in asked)
+
+    _, pull = levels.vjp(run, *(given[i] for i in there))  # type: ignore[arg-type]
+    found = dict(zip(there, pull(tuple(gradients[i].to(torch.float64) for i in asked)), strict=True))  # type: ignore[union-attr]
+    return tuple(found.get(i) for i in range(len(given)))

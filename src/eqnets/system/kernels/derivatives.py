@@ -53,6 +53,7 @@ class _Rollout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor | None, gx_last: Tensor | None, *unused: None) -> tuple[Tensor | None, ...]:
         del unused
+        levels.refuse_batched(gy, gx_last)
         u, x0, *blocks, kept = ctx.saved_tensors
         some = u.new_zeros(*u.shape[:2], len(blocks[8])) if gy is None else gy
         last = torch.zeros_like(x0) if gx_last is None else gx_last
