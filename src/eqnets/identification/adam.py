@@ -14,7 +14,7 @@ class Adam(torch.optim.Adam):
 
     Args:
         parameters: to change.
-        units: one tensor a parameter, of its shape; see `eqnets.models.units`.
+        units: one tensor a parameter, of its shape; see `eqnets.identification.units`.
     """
 
     def __init__(self, parameters: Sequence[Tensor], units: Sequence[Tensor]) -> None:
