@@ -63,6 +63,27 @@ def test_an_order_that_was_asked_for_is_not_tried() -> None:
     assert fit.settings["order_curve"] == [] and fit.system.nx == 3
 
 
+def test_a_run_that_replaces_an_interrupted_one_can_be_resumed_itself(tmp_path: Path) -> None:
+    data = records_of(random_lti(2, 1, 1, 1), [120, 90], 1, noise=0.05)
+    options: dict[str, Any] = {"steps": 12, "nv": 3, "restarts": 3}
+
+    def stop(start: int):
+        seen = []
+
+        def progress(event: dict[str, Any]) -> None:
+            seen.extend([event["step"]] if event["phase"] == "train" else [])
+            if seen.count(6) > start:
+                raise KeyboardInterrupt
+
+        return progress
+
+    for seed, start in ((0, 2), (1, 0)):  # the first has checkpoints of starts that the second has not come to
+        with pytest.raises(KeyboardInterrupt):
+            eq.identify(data, **options, seed=seed, progress=stop(start), keeper=Checkpoint(tmp_path, {"seed": seed}))
+    resumed = eq.identify(data, **options, seed=1, keeper=Checkpoint(tmp_path, {"seed": 1}, resume=True))
+    assert resumed.system.digest() == eq.identify(data, **options, seed=1).system.digest()
+
+
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     data = records_of(random_lti(2, 1, 1, 1), [120, 90], 1, noise=0.05)
     options: dict[str, Any] = {"steps": 12, "nv": 3, "restarts": 3, "seed": 0}

@@ -162,6 +162,8 @@ def identify(
         workers=workers, warm=_warm(warm, data),
         in_units=None if long and kind.promises else kind.promises and kind.neurons,
     )  # fmt: skip
+    if keeper is not None:
+        keeper.begin()
     found = search(parts.normal, parts.ends, plan, progress, keeper)
 
     labels: dict[str, Any] = {

@@ -13,6 +13,10 @@ from torch import Tensor
 class Keeper(Protocol):
     """Where checkpoints go."""
 
+    def begin(self) -> None:
+        """A run begins: what another one left here goes, unless it is to be taken up."""
+        ...
+
     def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Store a checkpoint, atomically."""
         ...

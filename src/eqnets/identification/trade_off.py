@@ -181,6 +181,8 @@ def trade_off(
     rows: list[TradeRow] = []
     fits: dict[float, Fit] = {}
     warm: dict[str, Fit] = {}
+    if keeper is not None:
+        keeper.begin()
     for k, gamma in enumerate(bounds):
         guarantee = Contracting() if math.isinf(gamma) else Lipschitz(gamma, *asked)
         seen = Lipschitz(1.0, *asked)  # the attack does not look at its number

@@ -28,6 +28,13 @@ class Checkpoint:
         self.fingerprint = json.loads(json.dumps(fingerprint))
         self.resume = resume
 
+    def begin(self) -> None:
+        """Delete what another run left, its parts too, unless this one resumes: else the next `--resume` meets both."""
+        if not self.resume:
+            for pattern in ("", "-*"):
+                for path in self.path.parent.glob(f"{self.path.stem}{pattern}.safetensors"):
+                    path.unlink()
+
     def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Store a checkpoint; the one before stays until the new one is whole.
 
