@@ -91,6 +91,36 @@ def test_the_numbers_stay_with_the_certificate_and_are_not_believed(tmp_path: Pa
     assert eqnets_verify.verify(path).claim["gamma"] == found.certified
 
 
+@pytest.mark.parametrize("claim", [eq.Lipschitz(9.0), eq.Contracting(), eq.Monotone(0.01), eq.Passive(-50.0)])
+@pytest.mark.parametrize("sizes, dt", [((2, 2, 4, 2), 0.1), ((2, 2, 4, 2), None), ((2, 0, 4, 2), None)])
+def test_any_certificate_is_attacked_on_request(claim, sizes, dt: float | None, tmp_path: Path) -> None:
+    lfr = network(0, *sizes, 0.3, dt)
+    plain = eq.certify(claim, lfr)
+    assert plain.diagnostics == {} and plain.bound is None
+    found = eq.certify(claim, lfr, attack=True)
+    assert found.bound is not None and not found.bound.refuted and not found.bound.uncertifiable
+    assert found.diagnostics.keys() == {"L1 attained", "L2 frozen slopes", "U certified"}
+    one, _, most = found.diagnostics.values()
+    if sizes[1] or not isinstance(claim, eq.Contracting):
+        assert one is not None and most is not None
+        grows = isinstance(claim, eq.Monotone) or (isinstance(claim, eq.Contracting) and dt is None)
+        assert one >= most if grows else one <= most
+    found.save(tmp_path / "a.cert.json")
+    stored = json.loads((tmp_path / "a.cert.json").read_text(encoding="utf-8"))["unchecked"]
+    assert stored["diagnostics"] == found.diagnostics
+    if found.bound.u is not None:
+        u, x0 = (torch.tensor(stored["worst pair"][name], dtype=F64) for name in ("u", "x0"))
+        assert u.shape[0] == x0.shape[0] == 2 and torch.equal(u, found.bound.u)
+    assert eqnets_verify.verify(tmp_path / "a.cert.json").claim["kind"] == claim.kind
+
+
+def test_what_has_no_number_or_no_pairs_is_not_attacked() -> None:
+    lfr = network(0, 2, 2, 4, 2, 0.1)
+    assert eq.certify(eq.WellPosed(), lfr, attack=True).diagnostics == {}
+    with pytest.raises(InputError, match="leave attack out"):
+        eq.certify(eq.AbsoluteStability(), lfr, attack=True)  # type: ignore[call-overload]
+
+
 def test_without_a_search_the_claim_itself_is_proved() -> None:
     model = eq.LipschitzREN(1, 2, 4, 1, gamma=1.5, generator=torch.Generator().manual_seed(0), dtype=F64)
     lfr = model.explicit().detach()

@@ -87,6 +87,11 @@ def test_certify_and_verify(eqnets, fitted: Path, tmp_path: Path) -> None:
     assert outcome.code == 0 and "trajectories" in outcome.out and "margin" in outcome.out
     assert eqnets("verify", tmp_path / "c.json", fitted).code == 0
     assert eqnets("verify", fitted / "certificate.json", fitted).out.startswith("holds: ")
+    beside = json.loads((fitted / "certificate.json").read_text(encoding="utf-8"))["unchecked"]["diagnostics"]
+    attained, frozen, certified = beside["L1 attained"], beside["L2 frozen slopes"], beside["U certified"]
+    assert 0 < attained <= frozen * (1 + 1e-9) <= certified * (1 + 2e-9) < 1
+    assert "L1 attained" not in outcome.out
+    assert f"L1 attained {attained:.3g}"[:16] in eqnets("certify", fitted, "--attack").out
     eqnets("certify", fitted, "-o", tmp_path / "c.json").refused("--force")
     assert eqnets("certify", fitted, "-o", tmp_path / "c.json", "--force").code == 0
 

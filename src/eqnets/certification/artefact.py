@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from eqnets.certification.enclosure import Array
 from eqnets.certification.evidence import FLOAT64, INTEGERS, Evidence, prove
 from eqnets.certification.inequality import supply_of
 from eqnets.certification.labels import Labels, PairGain, down, label_entries, margin_line, rate_words, up
+from eqnets.certification.lower_bound import LowerBound, lower_bound
 from eqnets.certification.saved import write_files
 from eqnets.errors import CertificateError, InputError, NotCertified
 from eqnets.system.lfr import LFR
@@ -41,7 +42,7 @@ class Certificate:
         labels: sizes, sample time, names and units of the LFR.
         evidence: the margin, the rate and the factors of the proof.
         lfr: the system itself, detached.
-        diagnostics: numbers beside the proof, which nobody checks: L1, L2 and U of `three_numbers`.
+        bound: what an attack on the claim found, by `attacked` or `three_numbers`; nobody checks it.
     """
 
     claim: Claim
@@ -52,7 +53,7 @@ class Certificate:
     labels: Labels
     evidence: Evidence
     lfr: LFR
-    diagnostics: Mapping[str, float | None] = field(default_factory=dict)
+    bound: LowerBound | None = None
 
     @classmethod
     def of(cls, claim: Claim, lfr: LFR, P: Array, Lambda: Array, evidence: Evidence, method: str) -> Certificate:
@@ -94,6 +95,46 @@ class Certificate:
         if self.labels.dt is None:
             return 1 / self.rate if self.rate > 0 else None
         return -self.labels.dt / math.log(self.rate) if 0 < self.rate < 1 else None
+
+    @property
+    def certified(self) -> float | None:
+        """U, the claim's own number as it is proved: γ, m, or the rate (None where none below 1 is proved).
+
+        For a supply 0, which minus the supply never exceeds; None for `WellPosed`.
+        """
+        match self.claim:
+            case Lipschitz():
+                return self.claim.gamma
+            case Contracting():
+                return self.rate
+            case Monotone():
+                return self.claim.m
+        return None if isinstance(self.claim, WellPosed) else 0.0
+
+    @property
+    def diagnostics(self) -> dict[str, float | None]:
+        """L1 attained, L2 of the best frozen slopes, U certified (None: not known); empty before an attack."""
+        if self.bound is None:
+            return {}
+        numbers = {
+            "L1 attained": self.bound.attained,
+            "L2 frozen slopes": self.bound.pattern,
+            "U certified": self.certified,
+        }
+        return {name: x if x is not None and math.isfinite(x) else None for name, x in numbers.items()}
+
+    def attacked(self, **options: Any) -> Certificate:
+        """The certificate with an attack on its claim beside it, which takes seconds: L1 and L2, and the worst pair.
+
+        Args:
+            options: of `lower_bound`: time, tries, steps, generator, patterns.
+
+        Returns:
+            The certificate, with `bound`; as it is where its claim has no number (`WellPosed`).
+        """
+        if isinstance(self.claim, WellPosed):
+            return self
+        return replace(self, bound=lower_bound(self.claim, self.lfr, **options))
 
     @property
     def sentence(self) -> str:
@@ -140,7 +181,7 @@ class Certificate:
             evidence = prove(self.claim, self.lfr, P, Lambda, INTEGERS)
         unchecked = {
             "sentence": self.sentence, "margin": evidence.margin, "method": self.method,
-            **({"diagnostics": dict(self.diagnostics)} if self.diagnostics else {}),
+            **({} if self.bound is None else {"diagnostics": self.diagnostics, "worst pair": self.bound.pair}),
         }  # fmt: skip
         rate = evidence.rate if "rate" in evidence.factors else None
         write_files(path, self.lfr, self.claim, P, Lambda, evidence.factors, rate=rate, unchecked=unchecked)

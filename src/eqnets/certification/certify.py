@@ -35,7 +35,13 @@ _ARITHMETIC = {"exact": INTEGERS, "float64": FLOAT64}
 
 @overload
 def certify(
-    claim: Claim, lfr: LFR, witness: Witness | None = None, *, proof: str = "exact", progress: Progress | None = None
+    claim: Claim,
+    lfr: LFR,
+    witness: Witness | None = None,
+    *,
+    proof: str = "exact",
+    attack: bool = False,
+    progress: Progress | None = None,
 ) -> Certificate: ...
 @overload
 def certify(claim: Claim, lfr: ConvLFR, witness: None = None) -> ConvCertificate: ...
@@ -51,6 +57,7 @@ def certify(
     witness: Witness | None = None,
     *,
     proof: str = "exact",
+    attack: bool = False,
     progress: Progress | None = None,
 ) -> Certificate | ConvCertificate | StabilityCertificate | StorageCertificate | MemoryCertificate:
     """Prove a claim about an LFR.
@@ -71,6 +78,8 @@ def certify(
             interior point; above 60 states for a rate or a gain only, by a Riccati equation.
         proof: "exact" (in integers on the bits of the weights, what `eqnets-verify` repeats), or "float64" (with a
             rigorous rounding bound, in milliseconds: for use in training).
+        attack: whether to attack the claim besides, which takes seconds: then `certificate.diagnostics` holds what was
+            attained, what the best frozen slopes reach and what is certified, and `certificate.bound` the worst pair.
         progress: told in a sentence what is searched and how long it will take.
 
     Returns:
@@ -81,6 +90,8 @@ def certify(
             fails by how much, and what to do.
         InputError: the claim does not fit the LFR (scales, units, rate), or the witness has other sizes.
     """
+    if attack and not (isinstance(claim, Claim) and isinstance(lfr, LFR)):
+        raise InputError("only a claim about pairs of trajectories of an LFR is attacked; leave attack out.")
     if isinstance(claim, AtPoint):
         if witness is not None or proof != "exact" or not isinstance(lfr, LFR):
             raise InputError(
@@ -120,7 +131,8 @@ def certify(
                 first = first or failure
                 continue
             method = f"{evidence.method}; witness: {attempt.origin}"
-            return Certificate.of(settled, lfr, attempt.P, attempt.Lambda, evidence, method)
+            found = Certificate.of(settled, lfr, attempt.P, attempt.Lambda, evidence, method)
+            return found.attacked() if attack else found
     if first is not None and witness is not None:
         raise first
     reason = f" The best of what was tried says: {first}" if first is not None else ""

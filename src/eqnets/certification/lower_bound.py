@@ -59,6 +59,11 @@ class LowerBound:
     x0: Tensor | None = None
     slopes: Tensor | None = None
 
+    @property
+    def pair(self) -> dict[str, list] | None:
+        """The pair as lists, u (2, time, nu) and x0 (2, nx); None where there is none."""
+        return None if self.u is None or self.x0 is None else {"u": self.u.tolist(), "x0": self.x0.tolist()}
+
 
 def lower_bound(
     claim: Claim,

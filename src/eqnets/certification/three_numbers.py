@@ -8,15 +8,14 @@ the slopes of the worst increments are where the search of L2 begins, and the wo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from eqnets.certification.artefact import Certificate
 from eqnets.certification.certify import certify
 from eqnets.certification.claim import Contracting, Lipschitz
-from eqnets.certification.labels import Labels
-from eqnets.certification.lower_bound import LowerBound, lower_bound
+from eqnets.certification.lower_bound import LowerBound
 from eqnets.certification.semidefinite import LARGEST_STATE, Progress
 from eqnets.certification.tighten import tighten, tightest_gain
 from eqnets.errors import InputError
@@ -30,15 +29,19 @@ class ThreeNumbers:
 
     Args:
         certificate: of U, with the three numbers among its diagnostics.
-        bound: the pair of runs of L1 and the slopes of L2.
     """
 
     certificate: Certificate
-    bound: LowerBound
+
+    @property
+    def bound(self) -> LowerBound:
+        """The pair of runs of L1 and the slopes of L2."""
+        assert self.certificate.bound is not None
+        return self.certificate.bound
 
     @property
     def attained(self) -> float | None:
-        """L1, or None where the model was not attacked (continuous time)."""
+        """L1, or None where no equilibrium was found to attack from."""
         return self.bound.attained
 
     @property
@@ -49,8 +52,7 @@ class ThreeNumbers:
     @property
     def certified(self) -> float | None:
         """U: γ, or the proved rate; None where no rate below 1 is proved."""
-        claim = self.certificate.claim
-        return claim.gamma if isinstance(claim, Lipschitz) else self.certificate.rate
+        return self.certificate.certified
 
 
 def three_numbers(
@@ -97,10 +99,5 @@ def three_numbers(
         patterns = torch.from_numpy(slopes.copy())
     else:
         certificate = tighten(claim, lfr, witness, proof=proof, progress=progress)
-    found = certificate.claim.for_system(Labels.of(lfr))
-    bound = lower_bound(
-        found, lfr, time=time, tries=tries, steps=steps, generator=generator, patterns=patterns
-    )  # fmt: skip
-    numbers = ThreeNumbers(certificate, bound)
-    beside = {"L1 attained": numbers.attained, "L2 frozen slopes": numbers.pattern, "U certified": numbers.certified}
-    return replace(numbers, certificate=replace(certificate, diagnostics=beside))
+    options = {"time": time, "tries": tries, "steps": steps, "generator": generator, "patterns": patterns}
+    return ThreeNumbers(certificate.attacked(**options))

@@ -28,6 +28,9 @@ def certify(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the certificate there.")
     ] = None,
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Also say what was attained, and what the best frozen slopes reach.")
+    ] = False,
     force: common.Force = False,
 ) -> None:
     """Prove a claim about the stored model anew. Exit code 1 when it does not hold."""
@@ -43,6 +46,7 @@ def certify(
             "lipschitz:GAMMA or well-posed."
         )
     certificate = certify_again(fit, claim)
+    certificate = certificate.attacked() if attack else certificate
     typer.echo(certificate.summary())
     if output is not None:
         certificate.save(output)

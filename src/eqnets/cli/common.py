@@ -20,6 +20,7 @@ from eqnets.identification.kinds import KINDS
 from eqnets.identification.metrics import Score
 from eqnets.identification.rates import base_names, is_rate
 from eqnets.identification.readers import read
+from eqnets.reporting.attack_section import ATTACK
 
 Files = Annotated[
     list[str], typer.Argument(metavar="DATA…", help="Files (CSV, TSV, MAT, NPZ, HDF5), or globs in quotes.")
@@ -247,6 +248,18 @@ def promise(words: str | None, u_scale: str | None = None, y_scale: str | None =
             "dissipative:Q,S,R or none."
         )
     return found
+
+
+def attacked(fit: Fit) -> Fit:
+    """The fit with an attack beside its certificate, where it has one: three numbers, not one.
+
+    Args:
+        fit: the fit.
+
+    Returns:
+        The fit.
+    """
+    return fit if fit.certificate is None else replace(fit, certificate=fit.certificate.attacked(**ATTACK))
 
 
 def evidence(fit: Fit) -> str:

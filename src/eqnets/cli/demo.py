@@ -44,6 +44,7 @@ def demo(
         fit = identify(train, Contracting(RATE), steps=STEPS, seed=seed, progress=bar)
     finally:
         bar.close()
+    fit = common.attacked(fit)
     fit.settings["command"] = common.command_line()
     typer.echo(f"\n{common.evidence(fit)}\n")
     assert fit.certificate is not None

@@ -96,6 +96,7 @@ def fit(
         raise typer.Exit(130) from None
     finally:
         bar.close()
+    fitted = common.attacked(fitted)
     fitted.settings["command"] = common.command_line()
     fitted.save(folder, force=force or resume)
     n_init = max(50, fitted.prior.delay + 1)

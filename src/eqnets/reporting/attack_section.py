@@ -18,7 +18,8 @@ from eqnets.reporting.words import channel, clean, number, plain, quantity
 from eqnets.system.lfr import LFR
 from eqnets.system.simulate import simulate
 
-_TIME, _TRIES, _STEPS = 60, 4, 40
+ATTACK: dict[str, Any] = {"time": 60, "tries": 4, "steps": 40}
+"""Its size: steps of the runs, starts, steps of ascent."""
 
 
 def worst_input(album: Album, of: Channels, fit: Any) -> dict | None:
@@ -35,12 +36,12 @@ def worst_input(album: Album, of: Channels, fit: Any) -> dict | None:
     if not isinstance(fit.system, LFR) or fit.lfr.nu == 0:
         return None
     heading = {"id": "worst", "name": "Worst input found", "short": "Worst input"}
-    claim = fit.certificate.claim if fit.certificate is not None else None
+    claim, known = (None, None) if fit.certificate is None else (fit.certificate.claim, fit.certificate.bound)
     promised = isinstance(claim, Lipschitz)
     scales = (tuple(map(float, s)) for s in (fit.normaliser.u_scale, fit.normaliser.y_scale))
     asked = claim if isinstance(claim, Lipschitz) else Lipschitz(1.0, *scales)
     try:
-        found = lower_bound(asked, fit.lfr, time=_TIME, tries=_TRIES, steps=_STEPS)
+        found = known if promised and known is not None else lower_bound(asked, fit.lfr, **ATTACK)
     except EqnetsError as error:
         return section(**heading, figures=[], notes=[f"The attack could not be made: {clean(error)}"])
     if found.u is None or found.x0 is None or found.attained is None or not math.isfinite(found.attained):
