@@ -53,7 +53,7 @@ def test_the_energy_of_simulated_runs_keeps_to_it() -> None:
     u = scale * torch.cumsum(torch.randn(50, 200, 1, generator=g, dtype=torch.float64), dim=1) / 5
     y, _ = eq.simulate(lfr, u, x0)
     total = (GAIN**2 * u**2 - y**2).sum(2).cumsum(1)
-    stored = torch.einsum("bi,ij,bj->b", x0, torch.from_numpy(found.P), x0)
+    stored = torch.einsum("bi,ij,bj->b", x0, torch.from_numpy(found.numbers.P), x0)
     assert (total >= -stored[:, None] * (1 + 1e-9) - 1e-12).all()
     assert (total[25:].amin(1) < 0).any()  # what was stored is what allows it
 

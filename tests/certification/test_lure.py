@@ -169,6 +169,21 @@ def test_what_is_refused_and_why(tmp_path: Path) -> None:
     assert eq.verify(tmp_path / "a.cert.json", plant) == found.claim
 
 
+@pytest.mark.parametrize("claim", [
+    eq.AbsoluteStability(), eq.AbsoluteStability(multiplier="memory"), eq.RegionOfAttraction(bound=2.0),
+    eq.DissipativeAround([[-1.0]], [[0.0]], [[1e4]]),
+])  # fmt: skip
+def test_every_certificate_of_one_equilibrium_says_the_same_things(claim) -> None:
+    plant = loop(*BENCHMARK, 0.5, 1.0).replace(activation="hardtanh")
+    found = eq.certify(claim, plant)
+    said = found.summary().splitlines()
+    begins = [line.split()[0] for line in said if not line.startswith("region")]
+    assert begins == ["claim", "margin", "method", "model"]
+    assert said[0].endswith(found.sentence) and found.digest in said[-1] and found.digest == plant.digest()
+    assert found.margin > 0 and found.lfr.nx == plant.nx and found.point.tolerance == 0
+    assert "exact integer" in found.method and found.claim.kind == claim.kind
+
+
 def test_a_memory_of_one_step_goes_far_beyond_the_circle_criterion(tmp_path: Path) -> None:
     # Carrasco et al., example 1: circle 0.7934; a Zames–Falb multiplier of that length 12.99; linear loops to 36.1
     claim = eq.AbsoluteStability(multiplier="memory")

@@ -11,59 +11,37 @@ hold around an equilibrium where it holds between no two trajectories.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from eqnets.certification import exact, semidefinite
-from eqnets.certification.around import DissipativeAround, Point, find_point
+from eqnets.certification import semidefinite
+from eqnets.certification.around import DissipativeAround, find_point
 from eqnets.certification.dissipation import Dissipative, words_of
 from eqnets.certification.document import Storage
 from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.certification.inequality import Rows, storage, supply, supply_of
-from eqnets.certification.labels import Labels, down, margin_line
+from eqnets.certification.labels import Labels, down
+from eqnets.certification.lure import Numbers
 from eqnets.certification.patterns import least_supply
-from eqnets.certification.proof import Factor
+from eqnets.certification.point_certificate import SectorCertificate
 from eqnets.certification.refuse import slopes_hold
-from eqnets.certification.saved import write_files
-from eqnets.certification.sector import Sector
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
 
 
 @dataclass(frozen=True, eq=False)
-class StorageCertificate:
-    """A proved `DissipativeAround` of one LFR.
-
-    Args:
-        claim: what is proved, with the equilibrium settled.
-        point: the equilibrium.
-        sectors: of the neurons, around it.
-        P: (nx, nx) of the storage.
-        Lambda: (nv,).
-        margin: the smallest eigenvalue of the Jacobi-scaled inequality; above 0.
-        digest: the sha256 of the LFR.
-        factors: of the exact proof.
-        lfr: the system, detached.
-    """
+class StorageCertificate(SectorCertificate):
+    """A proved `DissipativeAround` of one LFR; its fields are those of every such certificate, with η = 0."""
 
     claim: DissipativeAround
-    point: Point
-    sectors: list[Sector]
-    P: Array
-    Lambda: Array
-    margin: float
-    digest: str
-    factors: dict[str, Factor]
-    lfr: LFR
 
     @property
-    def method(self) -> str:
-        """How it was proved."""
-        return f"{exact.METHOD}; sectors around the equilibrium, a quadratic storage"
+    def criterion(self) -> str:
+        """By which theorem."""
+        return "sectors around the equilibrium, a quadratic storage"
 
     @property
     def sentence(self) -> str:
@@ -81,22 +59,11 @@ class StorageCertificate:
             "trajectories; and of the model, not the plant."
         )
 
-    def summary(self) -> str:
-        """A few lines for a terminal or a report."""
-        margin = margin_line(self.margin)
-        return f"claim    {self.sentence}\n{margin}\nmethod   {self.method}\nmodel    sha256 {self.digest}"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate as JSON that `eqnets-verify` checks, as `Certificate.save` does.
-
-        Args:
-            path: of the file; beside one that ends in `.cert.json` the weights are written.
-        """
+    def stated(self) -> Storage:
+        """What a file says of it."""
         nv, ends = self.lfr.nv, [tuple(getattr(s, end) for s in self.sectors) for end in ("low", "high")]
         at = self.point.x, self.point.u, self.point.tolerance
-        stated = Storage(*at, (None,) * nv, ends[0], ends[1], (0.0,) * nv, self.claim.Q, self.claim.S, self.claim.R)
-        unchecked = {"sentence": self.sentence, "margin": self.margin, "method": self.method}
-        write_files(path, self.lfr, stated, self.P, self.Lambda, self.factors, rate=None, unchecked=unchecked)
+        return Storage(*at, (None,) * nv, ends[0], ends[1], (0.0,) * nv, self.claim.Q, self.claim.S, self.claim.R)
 
 
 def certify_storage(claim: DissipativeAround, lfr: LFR) -> StorageCertificate:
@@ -130,9 +97,8 @@ def certify_storage(claim: DissipativeAround, lfr: LFR) -> StorageCertificate:
         factors = {name: proof.factor for name, proof in proofs.items() if proof.holds and proof.factor is not None}
         if len(factors) == len(proofs) and (Lambda > 0).all():
             settled, margin = replace(claim, equilibrium=point.x, input=point.u), proofs["inequality"].margin
-            return StorageCertificate(
-                settled, point, sectors, P, Lambda, margin, lfr.digest(), factors, lfr.detach()
-            )  # fmt: skip
+            numbers = Numbers(P, Lambda, np.zeros(lfr.nv))
+            return StorageCertificate(settled, point, numbers, margin, lfr.detach(), sectors, factors)
     derivative = lfr.activation.derivative(torch.tensor([float(v) for v in point.v], dtype=torch.float64))
     _linearised(rows, derivative.numpy(), asked, labels)
     raise NotCertified(

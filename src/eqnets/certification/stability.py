@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from eqnets.certification import exact
 from eqnets.certification.around import AbsoluteStability, AroundOne, Point, RegionOfAttraction, find_point
 from eqnets.certification.attraction import Program
 from eqnets.certification.basin import Basin
@@ -21,11 +19,10 @@ from eqnets.certification.document import Around
 from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import prove_exactly
 from eqnets.certification.inequality import Rows
-from eqnets.certification.labels import down, margin_line
+from eqnets.certification.labels import down
 from eqnets.certification.lure import Bounds, Numbers, block_diagonal, decrease, levels, within
-from eqnets.certification.proof import Factor
+from eqnets.certification.point_certificate import SectorCertificate
 from eqnets.certification.refuse import slopes_hold
-from eqnets.certification.saved import write_files
 from eqnets.certification.sector import Sector, is_local
 from eqnets.errors import InputError, NotCertified
 from eqnets.system.lfr import LFR
@@ -38,33 +35,15 @@ CRITERIA = {"circle": "circle criterion", "lure": "Lur'e–Postnikov"}
 
 
 @dataclass(frozen=True, eq=False)
-class StabilityCertificate:
-    """A proved claim about one equilibrium of one LFR.
-
-    Args:
-        claim: what is proved, with the equilibrium and the bounds settled.
-        point: the equilibrium.
-        sectors: of the neurons, within the bounds.
-        numbers: P, Λ and η.
-        margin: the smallest eigenvalue of the Jacobi-scaled inequalities; above 0.
-        digest: the sha256 of the LFR.
-        factors: of the exact proof.
-        lfr: the system, detached.
-    """
+class StabilityCertificate(SectorCertificate):
+    """A proved `AbsoluteStability` or `RegionOfAttraction` of one LFR; its fields are those of every such one."""
 
     claim: AroundOne
-    point: Point
-    sectors: list[Sector]
-    numbers: Numbers
-    margin: float
-    digest: str
-    factors: dict[str, Factor]
-    lfr: LFR
 
     @property
-    def method(self) -> str:
-        """How it was proved."""
-        return f"{exact.METHOD}; {CRITERIA[self.claim.multiplier]}"
+    def criterion(self) -> str:
+        """By which theorem."""
+        return CRITERIA[self.claim.multiplier]
 
     @property
     def bounds(self) -> Bounds:
@@ -124,27 +103,16 @@ class StabilityCertificate:
             )
         return f"{words} This speaks of one equilibrium, not of pairs of trajectories; and of the model, not the plant."
 
-    def summary(self) -> str:
-        """A few lines for a terminal or a report."""
-        lines = [f"claim    {self.sentence}"]
-        if np.isfinite(self.volume):
-            lines.append(f"region   {'area' if self.lfr.nx == 2 else 'volume'} {self.volume:.6g} (computed)")
-        lines += [margin_line(self.margin, "inequalities"), f"method   {self.method}", f"model    sha256 {self.digest}"]
-        return "\n".join(lines)
+    def _computed(self) -> list[str]:
+        what = "area" if self.lfr.nx == 2 else "volume"
+        return [f"region   {what} {self.volume:.6g} (computed)"] if np.isfinite(self.volume) else []
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the certificate as JSON that `eqnets-verify` checks, as `Certificate.save` does.
-
-        Args:
-            path: of the file; beside one that ends in `.cert.json` the weights are written.
-        """
-        stated = Around(
+    def stated(self) -> Around:
+        """What a file says of it."""
+        return Around(
             self.point.x, self.point.u, self.point.tolerance, self.bounds,
             tuple(s.low for s in self.sectors), tuple(s.high for s in self.sectors), tuple(self.numbers.eta.tolist()),
         )  # fmt: skip
-        unchecked = {"sentence": self.sentence, "margin": self.margin, "method": self.method}
-        P, Lambda = self.numbers.P, self.numbers.Lambda
-        write_files(path, self.lfr, stated, P, Lambda, self.factors, rate=None, unchecked=unchecked)
 
 
 def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
@@ -223,9 +191,7 @@ def certify_around(claim: AroundOne, lfr: LFR) -> StabilityCertificate:
             if len(factors) == len(proofs) and (numbers.Lambda > 0).all():
                 settled = _settled(claim, point, bounds, numbers)
                 margin = min(proof.margin for proof in proofs.values())
-                return StabilityCertificate(
-                    settled, point, sectors, numbers, margin, lfr.digest(), factors, lfr.detach()
-                )
+                return StabilityCertificate(settled, point, numbers, margin, lfr.detach(), sectors, factors)
     _reason(claim, rows, point.sectors(lfr, bounds))
     raise NotCertified(
         f"not certified: the {CRITERIA[claim.multiplier]} finds no P and Λ for "

@@ -6,41 +6,26 @@ import os
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from eqnets.certification import exact
-from eqnets.certification.around import AbsoluteStability, Point, find_point
+from eqnets.certification.around import AbsoluteStability, find_point
 from eqnets.certification.inequality import Rows
-from eqnets.certification.labels import margin_line
 from eqnets.certification.memory import MemoryNumbers, search_memory
+from eqnets.certification.point_certificate import PointCertificate
 from eqnets.certification.refuse import slopes_hold
 from eqnets.errors import NotCertified
 from eqnets.system.lfr import LFR
 
 
 @dataclass(frozen=True, eq=False)
-class MemoryCertificate:
-    """A proved `AbsoluteStability(multiplier="memory")` of one LFR.
-
-    Args:
-        claim: what is proved, with the equilibrium settled.
-        point: the equilibrium.
-        numbers: P and the multipliers.
-        digest: the sha256 of the LFR.
-    """
+class MemoryCertificate(PointCertificate):
+    """A proved `AbsoluteStability(multiplier="memory")` of one LFR; its fields are those of every such certificate."""
 
     claim: AbsoluteStability
-    point: Point
     numbers: MemoryNumbers
-    digest: str
 
     @property
-    def margin(self) -> float:
-        """The smallest eigenvalue of the Jacobi-scaled inequalities; above 0."""
-        return self.numbers.margin
-
-    @property
-    def method(self) -> str:
-        """How it was proved."""
-        return f"{exact.METHOD}; potentials of the neurons with a memory of one step"
+    def criterion(self) -> str:
+        """By which theorem."""
+        return "potentials of the neurons with a memory of one step"
 
     @property
     def sentence(self) -> str:
@@ -52,11 +37,6 @@ class MemoryCertificate:
             "initial state, under the constant input that holds it, for every time-invariant activation with these "
             "slopes. This speaks of one equilibrium, not of pairs of trajectories; and of the model, not the plant."
         )
-
-    def summary(self) -> str:
-        """A few lines for a terminal or a report."""
-        margin = margin_line(self.margin, "inequalities")
-        return f"claim    {self.sentence}\n{margin}\nmethod   {self.method}\nmodel    sha256 {self.digest}"
 
     def save(self, path: str | os.PathLike[str]) -> NoReturn:
         """Refuse: `eqnets-verify` knows no claim with memory.
@@ -103,7 +83,8 @@ def certify_with_memory(claim: AbsoluteStability, lfr: LFR) -> MemoryCertificate
             "claim is false. Remedy: make the loop slower or its gain smaller.",
             block="inequality",
         )
-    return MemoryCertificate(replace(claim, equilibrium=point.x, input=point.u), point, numbers, lfr.digest())
+    settled = replace(claim, equilibrium=point.x, input=point.u)
+    return MemoryCertificate(settled, point, numbers, numbers.margin, lfr.detach())
 
 
 __all__ = ["MemoryCertificate", "certify_with_memory"]
