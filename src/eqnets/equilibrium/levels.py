@@ -84,6 +84,18 @@ def push(function: Callable[..., tuple[Tensor, ...]], primals: list[Tensor], tan
     return pushed(tuple(tangents[i] for i in chosen))[0]
 
 
+def alive(*tensors: Tensor) -> list[Tensor]:
+    """What a Function saved, without the wrappers of transforms that have ended since: torch stumbles over these.
+
+    Args:
+        tensors: `ctx.saved_tensors`, or cotangents.
+
+    Returns:
+        The same tensors.
+    """
+    return [_functorch.unwrap_if_dead(t) for t in tensors]
+
+
 def one_level_down(function: Callable[..., Any], *tensors: Tensor) -> Any:
     """function(*tensors), computed below the jvp transform that asks for it.
 
@@ -151,12 +163,12 @@ def differentiable(t: Tensor) -> bool:
     while True:
         if t.requires_grad and torch.is_grad_enabled():
             return True
+        if _functorch.is_batchedtensor(t):  # torch does not ask one for its tangent
+            return True
         if forward_ad._current_level >= 0 and forward_ad.unpack_dual(t).tangent is not None:
             return True
         if not _functorch.is_functorch_wrapped_tensor(t):
             return False
-        if _functorch.is_batchedtensor(t):
-            return True
         t = _functorch.get_unwrapped(t)
 
 

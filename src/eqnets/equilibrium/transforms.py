@@ -217,7 +217,7 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         levels.refuse_batched(g)
-        z, *inputs = ctx.saved_tensors
+        g, z, *inputs = levels.alive(g, *ctx.saved_tensors)
         u = _Solve.apply(ctx.equation.pulled(), g, g, z, *inputs)[0]
         chosen = [i for i, t in enumerate(inputs) if ctx.needs_input_grad[2 + i]]
         grads: list[Tensor | None] = [None] * len(inputs)
@@ -240,7 +240,8 @@ class _Solve(torch.autograd.Function):
             (t,) = levels.push(lambda *inputs: (equation.function(z, *inputs),), inputs, some)
             return _Solve.apply(equation.pushed(), t, t, z, *inputs)[0]
 
-        return levels.one_level_down(tangent, *ctx.saved_tensors, *(tangents[i] for i in chosen)), None, None, None  # type: ignore[arg-type]
+        saved, given = levels.alive(*ctx.saved_tensors), [t for t in tangents if t is not None]
+        return levels.one_level_down(tangent, *saved, *given), None, None, None
 
     @staticmethod
     def vmap(

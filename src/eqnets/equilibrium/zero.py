@@ -68,8 +68,7 @@ def zero(
         return sigma.value(build(*weights).apply(z) + bias)
 
     start = torch.zeros_like(bias) if z0 is None else z0.detach()
-    tracked = torch.is_grad_enabled() and any(t.requires_grad or has_tangent(t) for t in inputs)
-    if isinstance(adjoint, Unrolled) and tracked:
+    if isinstance(adjoint, Unrolled) and torch.is_grad_enabled() and any(levels.differentiable(t) for t in inputs):
         if levels.transformed():
             raise InputError("Unrolled() stops on values, which torch.func transforms hide; use adjoint=Implicit().")
         known = factor(*(t.detach() for t in weights))

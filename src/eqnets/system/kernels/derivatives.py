@@ -54,7 +54,7 @@ class _Rollout(torch.autograd.Function):
     def backward(ctx: Any, gy: Tensor | None, gx_last: Tensor | None, *unused: None) -> tuple[Tensor | None, ...]:
         del unused
         levels.refuse_batched(gy, gx_last)
-        u, x0, *blocks, kept = ctx.saved_tensors
+        u, x0, *blocks, kept = levels.alive(*ctx.saved_tensors)
         some = u.new_zeros(*u.shape[:2], len(blocks[8])) if gy is None else gy
         last = torch.zeros_like(x0) if gx_last is None else gx_last
         if torch.is_grad_enabled() or levels.transformed():  # a graph of the gradient is wanted, or values are hidden
@@ -63,7 +63,7 @@ class _Rollout(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _settings: None, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return *_pushed(_outputs(ctx.settings), ctx.saved_tensors, tangents), None, None, None
+        return *_pushed(_outputs(ctx.settings), levels.alive(*ctx.saved_tensors), tangents), None, None, None
 
     @staticmethod
     def vmap(
@@ -111,12 +111,12 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        _, pull = levels.vjp(_pulled(ctx.settings), *ctx.saved_tensors)
+        _, pull = levels.vjp(_pulled(ctx.settings), *levels.alive(*ctx.saved_tensors))
         return None, None, *pull(cotangents)
 
     @staticmethod
     def jvp(ctx: Any, _settings: None, _kept: Any, *tangents: Tensor | None) -> Any:  # type: ignore[override]
-        return _pushed(_pulled(ctx.settings), ctx.saved_tensors, tangents)
+        return _pushed(_pulled(ctx.settings), levels.alive(*ctx.saved_tensors), tangents)
 
     @staticmethod
     def vmap(
