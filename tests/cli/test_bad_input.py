@@ -196,6 +196,19 @@ def test_output_that_is_a_file(eqnets, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_anything_starts(eqnets, tmp_path: Path, monkeypatch):
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("work started although nothing can be written")
+
+    monkeypatch.setattr("eqnets.cli.fit.identify", never)
+    file = good(tmp_path / "a.csv")
+    words = ["fit", file, "--u", "force", "--y", "acc", "--dt", 0.01]
+    eqnets(*words, "-o", file / "model").refused("nothing can be written", "a.csv", "-o")
+    if Path("/proc/self").exists():
+        eqnets(*words, "-o", "/proc/model").refused("nothing can be written", "/proc", "-o")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
 @pytest.mark.parametrize("verb", ["test", "certify", "verify", "report"])
 def test_a_folder_that_holds_no_model(eqnets, tmp_path: Path, verb: str) -> None:
     file = good(tmp_path / "a.csv")
