@@ -448,6 +448,7 @@ def test_bad_input_is_one_sentence(bad, message):
         (lambda: eq.MonotoneConvDEQ(1, 2, (4, 4), padding="reflect"), "padding"),
         (lambda: eq.MonotoneConvDEQ(1, 2, (4, 4), activation="relu,relu"), "one activation"),
         (lambda: eq.MultiTierDEQ(1, (2, 2, 2), (6, 8)), "divisible by 4"),
+        (lambda: eq.MonotoneConvDEQ(1, 2, 5), r"shape must be \(height, width\)"),
         (lambda: eq.MultiTierDEQ(1, (2,), (6, 8)), "at least two"),
     ],
 )

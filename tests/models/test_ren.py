@@ -147,7 +147,8 @@ def test_a_slope_outside_the_unit_interval_is_refused_with_the_remedy(activation
 @pytest.mark.parametrize(
     "wrong",
     [{"rate": 0.0}, {"rate": 1.1}, {"rate": float("nan")}, {"gamma": 0.0}, {"gamma": -1.0}, {"gamma": float("inf")},
-     {"eps": 0.0}, {"dt": 0.0}, {"nu": -1}, {"nv": 2.5}, {"dtype": torch.float16}],
+     {"eps": 0.0}, {"dt": 0.0}, {"nu": -1}, {"nv": 2.5}, {"dtype": torch.float16},
+     {"acyclic": "no"}, {"bias": 0}],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_in_words(wrong):
     arguments = {"nu": 1, "nx": 2, "nv": 3, "ny": 1, "gamma": 1.0, **wrong}

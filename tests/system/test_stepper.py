@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +67,21 @@ def test_refusals(random_lfr):
     ):
         with pytest.raises(InputError, match=words):
             call()
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_a_copy_goes_on_alone_from_the_same_state(random_lfr, copied):
+    lfr = random_lfr(7, scale=0.2)
+    u = torch.randn(8, lfr.nu, generator=torch.Generator().manual_seed(8), dtype=torch.float64).numpy()
+    stepper = Stepper(lfr, np.ones(lfr.nx))
+    for one in u[:3]:
+        stepper(one)
+    other = copied(stepper)
+    rest = [stepper(one) for one in u[3:]]
+    assert not np.array_equal(other.state, stepper.state)
+    for mine, one in zip(rest, u[3:], strict=True):
+        np.testing.assert_array_equal(other(one), mine)

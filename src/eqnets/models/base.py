@@ -41,6 +41,9 @@ class REN(Simulated):
                 raise InputError(f"{name} must be a whole number, zero or more; got {value!r}.")
         if not 0 < float(rate) <= 1:
             raise InputError(f"rate must lie in (0, 1], 1 being the weakest promise; got {rate}.")
+        for name, value in (("acyclic", acyclic), ("bias", bias)):
+            if not isinstance(value, bool):
+                raise InputError(f"{name} must be True or False; got {value!r}.")
         if not 0 < float(eps) < math.inf:
             raise InputError(f"eps must be a small positive number; got {eps}.")
         if not 0 < float(dt) < math.inf:
@@ -49,7 +52,7 @@ class REN(Simulated):
         if dtype not in (torch.float32, torch.float64):
             raise InputError(f"the parameters' dtype must be torch.float32 or torch.float64; got {dtype}.")
         self.nu, self.nx, self.nv, self.ny = nu, nx, nv, ny
-        self.rate, self.acyclic, self.bias, self.dt = float(rate), bool(acyclic), bool(bias), float(dt)
+        self.rate, self.acyclic, self.bias, self.dt = float(rate), acyclic, bias, float(dt)
         self.activation = _admitted(activation, nv)
         gamma = self._gain()
         start = random_start(

@@ -5,6 +5,8 @@ Source: Winston & Kolter, "Monotone operator equilibrium networks", NeurIPS 2020
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
@@ -225,7 +227,7 @@ def grid_of(shape: tuple[int, int], divisor: int) -> tuple[int, int]:
     Raises:
         InputError: not two positive integers, or not divisible.
     """
-    if len(shape) != 2:
+    if not isinstance(shape, Sequence) or len(shape) != 2:
         raise InputError(f"shape must be (height, width); got {shape!r}.")
     for name, value in zip(("height", "width"), shape, strict=True):
         check_size(name, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -46,6 +46,10 @@ class Stepper:
         buffers = self._x, self._u, self._y
         self._advance = native.Step(self.lfr, *buffers, tolerance(lfr.dtype)).step if fast else self._simulate
         self.reset(x0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, also in another process, goes on from the same state by buffers of its own."""  # noqa: DOC201
+        return Stepper, (self.lfr, self.state)
 
     def reset(self, x0: np.ndarray | Tensor | None = None) -> None:
         """Start again.
