@@ -201,19 +201,27 @@ def test_a_memory_of_one_step_goes_far_beyond_the_circle_criterion(tmp_path: Pat
         eq.RegionOfAttraction(multiplier="memory")
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "leaky_relu(0.2)"])
-def test_the_storage_with_memory_falls_and_is_positive_along_trajectories(activation: str) -> None:
-    lfr = loop(*BENCHMARK, 8.0, 1.0).replace(activation=activation)
-    found = eq.certify(eq.AbsoluteStability(multiplier="memory"), lfr)
-    assert isinstance(found, MemoryCertificate)
-    c = float(found.numbers.mu[0, 0] - found.numbers.mu[0, 1])  # in units of β = 1
+@pytest.mark.parametrize("activation, steps, k", [
+    ("relu", 1, 8.0), ("relu", 3, 8.0), ("leaky_relu(0.2)", 1, 8.0), ("leaky_relu(0.2)", 2, 8.0), ("tanh", 1, 8.0),
+    ("tanh", 3, 13.4), ("hardtanh", 3, 13.4),
+])  # fmt: skip
+def test_the_storage_with_memory_falls_along_trajectories_and_is_positive(activation, steps: int, k: float) -> None:
+    lfr, odd = loop(*BENCHMARK, k, 1.0).replace(activation=activation), "tanh" in activation
+    found = eq.certify(eq.AbsoluteStability(multiplier="memory", memory=steps), lfr)
+    assert isinstance(found, MemoryCertificate) and found.numbers.pairs.odd is odd
+    assert (" odd" in found.sentence) is odd and ("3 steps" in found.method) is (steps == 3)
     t, weights = np.polynomial.legendre.leggauss(60)
 
     def V(x: torch.Tensor) -> torch.Tensor:
-        v = x @ lfr.C1.T
-        xi = torch.cat([x, lfr.activation(v)], dim=-1)
-        way = lfr.activation(v * torch.from_numpy((t + 1) / 2)) @ torch.from_numpy(weights / 2)
-        return ((xi @ torch.from_numpy(found.numbers.P)) * xi).sum(-1) + c * v[..., 0] * way
+        ahead, total = [x], torch.zeros(())
+        for c in found.numbers.c[0]:  # in units of β = 1
+            v = x @ lfr.C1.T
+            ahead.append(lfr.activation(v))
+            way = lfr.activation(v * torch.from_numpy((t + 1) / 2)) @ torch.from_numpy(weights / 2)
+            total = total + float(c) * v[..., 0] * way
+            x = x @ lfr.A.T + ahead[-1] @ lfr.B1.T
+        xi = torch.cat(ahead, dim=-1)
+        return ((xi @ torch.from_numpy(found.numbers.P)) * xi).sum(-1) + total
 
     x = 30 * torch.randn(200, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for _ in range(30):
@@ -221,6 +229,20 @@ def test_the_storage_with_memory_falls_and_is_positive_along_trajectories(activa
         assert (V(x) > 0).all()
         assert (V(following) < V(x) * (1 + 1e-6)).all()
         x = following
+
+
+def test_a_longer_memory_goes_further_where_neurons_are_odd() -> None:
+    """13.48 with three steps, as Zames–Falb multipliers of that length do for an odd φ (12.99 with one)."""
+    claims = [eq.AbsoluteStability(multiplier="memory", memory=steps) for steps in (1, 3)]
+    odd = loop(*BENCHMARK, 13.47, 1.0).replace(activation="tanh")
+    assert eq.certify(claims[1], odd).margin > 0
+    shifted = odd.replace(bv=[0.1])  # about another point it is not odd
+    for claim, plant in ((claims[0], odd), (claims[1], loop(*BENCHMARK, 13.47, 1.0)), (claims[1], shifted)):
+        with pytest.raises(eq.NotCertified, match=f"memory={claim.memory + 1}"):
+            eq.certify(claim, plant)
+    for wrong in ({"memory": 0}, {"memory": 2, "multiplier": "circle"}, {"memory": True}, {"memory": 1.5}):
+        with pytest.raises(eq.InputError, match="number of steps"):
+            eq.AbsoluteStability(**{"multiplier": "memory", **wrong})
 
 
 def test_memory_for_several_neurons_and_an_equilibrium_that_is_not_zero(random_lfr: Callable[..., eq.LFR]) -> None:

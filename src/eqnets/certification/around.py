@@ -34,20 +34,27 @@ class AbsoluteStability:
         equilibrium: the state (nx,), or a guess that Newton's method improves; None: the origin.
         input: the constant input (nu,); None: zero.
         multiplier: "circle" (a quadratic storage), or "lure" (continuous time: Lur'e–Postnikov, with the integrals of
-            the neurons, which proves no less), or "memory" (discrete time: the neurons' potentials at this step and the
-            next, as strong as a Zames–Falb multiplier of that length; needs the slopes, and such a proof is not saved).
+            the neurons, which proves no less), or "memory" (discrete time: the neurons' potentials at this step and at
+            those that follow, as strong as a Zames–Falb multiplier of that length, of an odd one where the neurons are
+            odd about the equilibrium; needs the slopes, and such a proof is not saved).
+        memory: steps, for the multiplier "memory"; more prove more, and take longer.
 
     Raises:
-        InputError: a number is not finite, or there is no such multiplier.
+        InputError: a number is not finite, there is no such multiplier, or memory is no number of its steps.
     """
 
     equilibrium: tuple[float, ...] | None = None
     input: tuple[float, ...] | None = None
     multiplier: str = "circle"
+    memory: int = 1
     kind = "around"
 
     def __post_init__(self) -> None:
         _check(self)
+        if type(self.memory) is not int or self.memory < 1 or (self.memory > 1 and self.multiplier != "memory"):
+            raise InputError(
+                f"memory is a number of steps ≥ 1 of multiplier='memory', got {self.memory!r} of {self.multiplier!r}."
+            )
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,8 @@ def solve(
     Raises:
         ValueError: the start is not strictly feasible.
     """
+    begins = float(c @ y)  # nothing worse is of use, and without this bound a first step may run away from the optimum
+    problem = problem.with_bound(-c, begins + abs(begins) + 1)
     S, l = problem.constant + problem.linear(y), problem.G @ y + problem.h
     L = _cholesky(S)
     if L is None or not (l > 0).all():

@@ -1,22 +1,24 @@
-"""Absolute stability in discrete time with a memory of one step: as strong as a Zames–Falb multiplier of that length.
+"""Absolute stability in discrete time with a memory of N steps: as strong as a Zames–Falb multiplier of that length.
 
 For φ with slopes in [0, β], taken from its value at the equilibrium, the potential f = ∫φ obeys between any two of the
-points 0, v, v₊ (deviations of the argument, now and one step on)
+points 0, v₁, …, v_{N+1} (deviations of the argument, now and at the steps that follow)
 
     f_a − f_b − w_b (v_a − v_b) − (w_a − w_b)²/(2β) ≥ 0.                                                          (1)
 
-With ξ = (x, w) and V = ξᵀPξ + Σ c f(v), V falls and is positive if, with multipliers m, n ≥ 0 of ordered pairs (a, b),
+For an odd φ the mirror image of b is a point too, with the same potential: w_b and v_b change their signs there. With
+ξ = (x, w₁, …, w_N) and V = ξᵀPξ + Σ c_j f(v_j), V falls and is positive if, with multipliers m, n ≥ 0 of pairs (a, b),
 
-    −(V₊ − V) − Σ m·(1) ≻ 0 over (x, w, w₊),     V − Σ n·(1) ≻ 0 over (x, w), of the points 0 and v alone,
+    −(V₊ − V) − Σ m·(1) ≻ 0 over (x, w₁, …, w_{N+1}),     V − Σ n·(1) ≻ 0 over ξ, of the points 0, v₁, …, v_N,
 
-where the potentials cancel: c = n_v0 − n_0v, c = Σ_b m_vb − Σ_a m_av and −c = Σ_b m_v₊b − Σ_a m_av₊, which gives m_v0
-and m_0v₊ from the others. (1) holds between two points of one trajectory, and says nothing of two trajectories.
+where the potentials cancel: c_j = Σ_b n_jb − Σ_a n_aj and c_j − c_{j−1} = Σ_b m_jb − Σ_a m_aj (c₀ = c_{N+1} = 0), which
+gives every m_j0 from the others. (1) holds between two points of one trajectory, and says nothing of two trajectories.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -25,97 +27,147 @@ from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.certification.inequality import Rows
 from eqnets.certification.interior_point import Structured, solve
+from eqnets.certification.proof import Proof
 
 _ROOM = 100.0
 """Of the trace of P and of the multipliers in scaled coordinates, so that the largest margin exists."""
+Pair = tuple[int, int, int]
+"""(a, b, 1), or (a, b, −1) with the mirror image of b; 0 is the equilibrium, j the argument at step j."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which pairs of points are used.
+
+    Args:
+        steps: N.
+        odd: whether φ is odd about the equilibrium, so that mirror images are points too.
+    """
+
+    steps: int
+    odd: bool
+
+    def among(self, last: int) -> list[Pair]:
+        """The ordered pairs of the points 0, …, last."""
+        points = range(last + 1)
+        found = [(a, b, 1) for a in points for b in points if a != b]
+        return found + [(a, b, -1) for a, b, _ in found if a and b and self.odd]
+
+    @cached_property
+    def free(self) -> tuple[list[Pair], list[Pair]]:
+        """The pairs of n, and those of m whose multipliers are free."""
+        return self.among(self.steps), [pair for pair in self.among(self.steps + 1) if pair[1] != 0]
+
+    @cached_property
+    def potentials(self) -> np.ndarray:
+        """Integers that give c (N,) from the multipliers of n."""
+        n = self.free[0]
+        return np.array([[(a == j) - (b == j) for a, b, _ in n] for j in range(1, self.steps + 1)], dtype=object)
+
+    def multipliers(self, mu: Array) -> tuple[dict[Pair, Any], dict[Pair, Any]]:
+        """All multipliers m and n by their pair, exactly, in units of β; each (nv,) of numbers that are exact.
+
+        Args:
+            mu: (nv, k), those of n, and the free ones of m.
+        """  # noqa: DOC201
+        n_pairs, m_pairs = self.free
+        numbers = Exact.exact(mu.T)
+        rows = numbers.numerator
+        n, m = dict(zip(n_pairs, rows, strict=False)), dict(zip(m_pairs, rows[len(n_pairs) :], strict=True))
+        c = self.potentials @ rows[: len(n_pairs)]
+        for j in range(1, self.steps + 2):
+            before = c[j - 2] if j > 1 else 0
+            now = c[j - 1] if j <= self.steps else 0
+            into, out = ([weight for pair, weight in m.items() if pair[end] == j and pair[1]] for end in (1, 0))
+            m[j, 0, 1] = now - before + sum(into) - sum(out)
+        return tuple({pair: Exact(w[:, None], numbers.k) for pair, w in of.items()} for of in (m, n))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryNumbers:
-    """What proves absolute stability with a memory of one step.
+    """What proves absolute stability with a memory.
 
     Args:
-        P: (nx + nv, nx + nv), symmetric.
-        mu: (nv, 6) the multipliers n_v0, n_0v, m_0v, m_v₊0, m_vv₊, m_v₊v in units of β.
+        pairs: of which points.
+        P: (nx + N nv, nx + N nv), symmetric.
+        mu: (nv, k) the multipliers of n, and the free ones of m, in units of β.
         margin: the smallest eigenvalue of the Jacobi-scaled inequalities.
     """
 
+    pairs: Pairs
     P: Array
     mu: Array
     margin: float
 
-
-def multipliers(mu: Array) -> tuple[dict[tuple[int, int], list[Fraction]], dict[tuple[int, int], list[Fraction]]]:
-    """The multipliers m and n in units of β by their pair of points (0: zero, 1: v, 2: v₊), one a neuron.
-
-    Args:
-        mu: (nv, 6), see `MemoryNumbers`.
-
-    Returns:
-        All six of m, with the two that follow from the others, and both of n.
-    """
-    n10, n01, m01, m20, m12, m21 = ([Fraction(x) for x in column] for column in mu.T.tolist())
-    m10 = [a - b - c + d + e for a, b, c, d, e in zip(n10, n01, m12, m01, m21, strict=True)]
-    m02 = [a - b - c + d + e for a, b, c, d, e in zip(n10, n01, m12, m20, m21, strict=True)]
-    return {(0, 1): m01, (1, 0): m10, (0, 2): m02, (2, 0): m20, (1, 2): m12, (2, 1): m21}, {(1, 0): n10, (0, 1): n01}
+    @property
+    def c(self) -> Array:
+        """(nv, N) the weights of the potentials in V, in units of β."""
+        n = self.mu[:, : len(self.pairs.free[0])]
+        return n @ self.pairs.potentials.T.astype(np.float64)
 
 
-def matrices(rows: Rows, P: Array, mu: Array) -> list[Exact]:
+def matrices(rows: Rows, P: Array, mu: Array, pairs: Pairs) -> list[Exact]:
     """What has to be positive definite.
 
     Args:
         rows: of the system without inputs, discrete, D11 = 0, slopes in [0, high].
-        P: (nx + nv, nx + nv), symmetric.
-        mu: (nv, 6).
+        P: as in `MemoryNumbers`.
+        mu: likewise.
+        pairs: likewise.
 
     Returns:
-        Two exact matrices: over (x, w, w₊), and over (x, w).
+        Two exact matrices: over (x, w₁, …, w_{N+1}), and over (x, w₁, …, w_N).
     """
-    nx, nv = rows.nx, rows.nv
-    eye, zero = np.eye(nx + 2 * nv), np.zeros((nv, nx + 2 * nv))
-    Lx, C1 = Exact.exact(np.hstack([rows.Lx, np.zeros((nx, nv))])), Exact.exact(rows.Lz[:, :nx])
-    now = Exact.exact(eye[: nx + nv])
-    later = Exact.exact(np.vstack([np.eye(nx), np.zeros((nv, nx))])) @ Lx
-    later = later + Exact.exact(np.vstack([np.zeros((nx, nx + 2 * nv)), eye[nx + nv :]]))
-    V = [Exact.exact(zero), C1 @ Exact.exact(eye[:nx]), C1 @ Lx]
-    W = [Exact.exact(part) for part in (zero, eye[nx : nx + nv], eye[nx + nv :])]
+    nx, nv, last = rows.nx, rows.nv, pairs.steps + 1
+    width, size = nx + last * nv, nx + pairs.steps * nv
+    eye = np.eye(width)
+    A, B, C1 = Exact.exact(rows.Lx[:, :nx]), Exact.exact(rows.Lx[:, nx:]), Exact.exact(rows.Lz[:, :nx])
+    W = [Exact.exact(eye[nx + j * nv : nx + (j + 1) * nv]) for j in range(last)]
+    X = [Exact.exact(eye[:nx])]
+    for w in W[:-1]:
+        X.append(A @ X[-1] + B @ w)
+    zero = Exact.exact(np.zeros((nv, width)))
+    V, W = [zero, *(C1 @ x for x in X)], [zero, *W]
+    now, rest = Exact.exact(eye[:size]), np.zeros((size, width))
+    rest[nx:, nx + nv :] = np.eye(pairs.steps * nv)
+    later = Exact.exact(np.eye(size)[:, :nx]) @ X[1] + Exact.exact(rest)
     high, half, PE = Exact.exact(rows.high[:, None]), Exact.exact(0.5), Exact.exact(P)
-    m, n = multipliers(mu)
 
-    def pairs(weights: dict[tuple[int, int], list[Fraction]]) -> Exact:
+    def known(weights: dict[Pair, Any]) -> Exact:
         """The negative of Σ weight·β·(1), without the potentials."""
-        total = Exact.exact(np.zeros((nx + 2 * nv,) * 2))
-        for (a, b), weight in weights.items():
-            k = Exact.of_ratios([x.as_integer_ratio() for x in weight], (nv, 1))
-            cross, apart = W[b].T @ (k * high * (V[a] - V[b])), W[a] - W[b]
+        total = Exact.exact(np.zeros((width, width)))
+        for (a, b, sign), k in weights.items():
+            s = Exact.exact(float(sign))
+            cross, apart = (s * W[b]).T @ (k * high * (V[a] - s * V[b])), W[a] - s * W[b]
             total = total + half * (cross + cross.T + apart.T @ (k * apart))
         return total
 
-    falls = now.T @ (PE @ now) - later.T @ (PE @ later) + pairs(m)
-    positive = now.T @ (PE @ now) + pairs(n)
-    size = nx + nv
+    m, n = pairs.multipliers(mu)
+    falls = now.T @ (PE @ now) - later.T @ (PE @ later) + known(m)
+    positive = now.T @ (PE @ now) + known(n)
     return [falls, Exact(positive.numerator[:size, :size], positive.k)]
 
 
-def prove_memory(rows: Rows, P: Array, mu: Array) -> MemoryNumbers | None:
+def prove_memory(rows: Rows, P: Array, mu: Array, pairs: Pairs) -> MemoryNumbers | None:
     """The numbers with their margin, if they prove absolute stability exactly, else None."""
-    m, _ = multipliers(mu)
-    if not (mu >= 0).all() or any(min(weights, default=0) < 0 for weights in m.values()):
+    m, _ = pairs.multipliers(mu)
+    if not (mu >= 0).all() or any(weight.numerator.min(initial=0) < 0 for weight in m.values()):
         return None
-    proofs = [prove_exactly(matrix) for matrix in matrices(rows, P, mu)]
-    return MemoryNumbers(P, mu, min(proof.margin for proof in proofs)) if all(p.holds for p in proofs) else None
+    proofs: list[Proof] = [prove_exactly(matrix) for matrix in matrices(rows, P, mu, pairs)]
+    return MemoryNumbers(pairs, P, mu, min(p.margin for p in proofs)) if all(p.holds for p in proofs) else None
 
 
-def search_memory(rows: Rows) -> MemoryNumbers | None:
+def search_memory(rows: Rows, pairs: Pairs) -> MemoryNumbers | None:
     """P and multipliers of the largest margin, in coordinates scaled by the loop with half the slopes.
 
     Args:
         rows: as for `matrices`.
+        pairs: of which points.
 
     Returns:
         Proved numbers, or None where none were found.
     """
-    nx, nv, size = rows.nx, rows.nv, rows.nx + rows.nv
+    nx, nv, size = rows.nx, rows.nv, rows.nx + pairs.steps * rows.nv
     A, B, C = rows.Lx[:, :nx], rows.Lx[:, nx:], rows.Lz[:, :nx]
     middle = A + (B * rows.high / 2) @ C
     if nv == 0 or np.abs(np.linalg.eigvals(middle)).max(initial=0.0) >= 1:
@@ -131,34 +183,37 @@ def search_memory(rows: Rows) -> MemoryNumbers | None:
         0 * rows.low, np.ones(nv), True,
     )  # fmt: skip
     upper = np.triu_indices(size)
-    first = len(upper[0])
+    first, (n, m) = len(upper[0]), pairs.free
+    # n and m symmetric, so that c = 0 and m_j0 = m_0j
+    start = np.array([1.0] * len(n) + [0.5 if a else 1.0 for a, _, _ in m])
 
     def unpack(y: Array) -> tuple[Array, Array]:
         P = np.zeros((size, size))
         P[upper] = y[:first]
-        return P + np.triu(P, 1).T, y[first : first + 6 * nv].reshape(nv, 6)
+        return P + np.triu(P, 1).T, y[first : first + len(start) * nv].reshape(nv, len(start))
 
     def affine(y: Array) -> tuple[Array, Array]:
         """The block-diagonal matrix, and all multipliers, which have to be positive."""
         P, mu = unpack(y)
-        blocks = [np.array(M.numerator / (1 << M.k), dtype=np.float64) for M in matrices(scaled, P, mu)]
-        weights = [[float(x) for x in weight] for weight in multipliers(mu)[0].values()]
-        return np.asarray(scipy.linalg.block_diag(*blocks)), np.concatenate([mu.ravel(), np.ravel(weights)])
+        blocks = [np.array(M.numerator / (1 << M.k), dtype=np.float64) for M in matrices(scaled, P, mu, pairs)]
+        weights = [np.ravel(w.numerator / (1 << w.k)).astype(float) for w in pairs.multipliers(mu)[0].values()]
+        return np.asarray(scipy.linalg.block_diag(*blocks)), np.concatenate([mu.ravel(), *weights])
 
-    parts = [affine(unit) for unit in np.eye(first + 6 * nv)]
+    parts = [affine(unit) for unit in np.eye(first + len(start) * nv)]
     N = len(parts[0][0])
     G = np.array([part[1] for part in parts]).T
-    total = np.concatenate([np.eye(size)[upper], np.ones(6 * nv)])
+    total = np.concatenate([np.eye(size)[upper], np.ones(len(start) * nv)])
     problem = Structured(
         np.zeros((N, N)), [], np.zeros((0, N)), np.zeros((0, N)), [*(part[0] for part in parts), -np.eye(N)],
-        np.hstack([np.vstack([G, -total]), np.zeros((len(G) + 1, 1))]), np.append(np.zeros(len(G)), _ROOM * nv),
+        np.hstack([np.vstack([G, -total]), np.zeros((len(G) + 1, 1))]),
+        np.append(np.zeros(len(G)), _ROOM * nv * pairs.steps),
     )  # fmt: skip
-    y = np.concatenate([0.02 * np.eye(size)[upper], np.tile([1, 0.5, 1, 1, 0.5, 0.5], nv), [0.0]])
+    y = np.concatenate([0.02 * np.eye(size)[upper], np.tile(start, nv), [0.0]])
     least = float(np.linalg.eigvalsh(problem.linear(y))[0])
     y[-1] = least - 0.1 * (1 + abs(least))
     with np.errstate(all="ignore"):
         found = solve(problem, -np.eye(len(y))[-1], y, rtol=1e-3).y
     P, mu = unpack(found)
-    back = np.asarray(scipy.linalg.block_diag(inverse, np.diag(1 / t)), dtype=np.float64)
+    back = np.asarray(scipy.linalg.block_diag(inverse, *[np.diag(1 / t)] * pairs.steps), dtype=np.float64)
     P = back.T @ P @ back
-    return prove_memory(rows, (P + P.T) / 2, mu / t[:, None] ** 2)
+    return prove_memory(rows, (P + P.T) / 2, mu / t[:, None] ** 2, pairs)

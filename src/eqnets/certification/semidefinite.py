@@ -237,13 +237,12 @@ def with_supply(
 
 
 def _widest(problem: Structured, enough: float = math.inf) -> Solution:
-    """Maximise t in S(P, λ) − tI ≽ 0, from P̃ = I, λ̃ = 1; t is bounded below, or else a first step may run away."""
+    """Maximise t in S(P, λ) − tI ≽ 0, from P̃ = I, λ̃ = 1."""
     y = problem.join(np.eye(problem.n), np.ones(len(problem.p)), np.zeros(1))
     least = float(np.linalg.eigvalsh(problem.constant + problem.linear(y))[0])
     y[-1] = least - 0.1 * (1 + abs(least))
     c = np.zeros(len(y))
     c[-1] = -1.0
-    problem = problem.with_bound(-c, 2 * abs(y[-1]) + 1)
     return solve(problem, c, y, rtol=1e-3, enough=lambda y: y[-1] > enough)
 
 
