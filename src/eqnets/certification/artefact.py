@@ -158,8 +158,12 @@ class Certificate:
             lines.append(f"gain     {pair.output} from {pair.input}: {up(pair.gain)} {pair.unit}".rstrip())
         lines.append(margin_line(self.margin))
         if self.diagnostics:
-            shown = [f"{key} {'not known' if x is None else f'{x:.6g}'}" for key, x in self.diagnostics.items()]
-            lines.append(f"beside   {', '.join(shown)} (not checked)")
+            grows = isinstance(self.claim, Monotone) or (isinstance(self.claim, Contracting) and self.dt is None)
+            shown = ["not known" if x is None else f"{x:.6g}" for x in self.diagnostics.values()]
+            U = "not known" if self.certified is None else (down if grows else up)(self.certified)
+            lines.append(
+                f"beside   L1 attained {shown[0]}, L2 frozen slopes {shown[1]} (both computed), U certified {U}"
+            )
         lines.append(f"method   {self.method}")
         lines.append(f"model    sha256 {self.digest}")
         return "\n".join(lines)
