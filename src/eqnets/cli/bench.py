@@ -92,7 +92,7 @@ def say(results: Sequence[BenchResult]) -> None:
     typer.echo(f"\n{known.title}; RMSE in {known.unit} after n_init = {known.n_init}")
     if results[0].rates:
         typer.echo("  The output integrates its input: the model is of its rate, summed without a certificate.")
-    width = max(14, *(len(test) + 2 for test in known.tests))
+    width = max(17, *(len(test) + 2 for test in known.tests))  # a range takes up to 15
     typer.echo(f"  {'':<34}" + "".join(f"{test:>{width}}" for test in known.tests))
     rows = [(f"eqnets: {result.label}", result.median(), "", result) for result in results]
     rows += [("the linear start", results[0].median(linear=True), "", None)]
