@@ -346,6 +346,19 @@ def test_nan_in_one_sample_stays_there():
     torch.testing.assert_close(solution.value[keep], good[keep], rtol=0, atol=1e-11)
 
 
+@pytest.mark.filterwarnings(NOT_CONVERGED)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e200])
+@pytest.mark.parametrize("kind", ["dense", "Lipschitz"])
+def test_weights_that_are_not_finite_have_no_equilibrium(kind, value):
+    """The inverse of infinity is a finite zero: a splitting alone would call its fixed point an equilibrium."""
+    model = dense() if kind == "dense" else eq.LipschitzDEQ(4, 6, 2, gamma=1.0, generator=generator(), dtype=F64)
+    with torch.no_grad():
+        (model.linear.A if kind == "dense" else model.V)[0, 0] = value  # the square of 1e200 overflows
+    solution = model.solve(inputs(3, 4))
+    assert solution.status.tolist() == [int(eq.Status.NONFINITE)] * 3
+    assert bool((solution.bound == torch.inf).all())
+
+
 def test_gradients_are_there_in_eval_mode_and_twice():
     model, x = dense().eval(), inputs(3, 4)
     loss = model(x).square().sum()

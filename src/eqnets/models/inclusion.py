@@ -159,6 +159,8 @@ class InclusionModel(nn.Module):
     @torch.no_grad()
     def _bound(self, z: Tensor, bias: Tensor, weights: Sequence[Tensor]) -> Tensor:
         weights = [t.double() for t in weights]
+        if not all(bool(t.isfinite().all()) for t in weights):
+            return torch.full((len(z),), torch.inf, dtype=torch.float64, device=z.device)
         z, bias = z.double(), bias.double()
         factored, Lambda = self.factor(*weights), self.metric(*weights)
         geometry: Any = factored.geometry

@@ -44,12 +44,17 @@ class Dense:
 
     def resolvent(self, alpha: float) -> Dense:
         """V = ((1 + α)I − αW)⁻¹, for α > 0; it exists for every α where the margin is not negative."""
+        if not bool(self.matrix.isfinite().all()):  # the inverse of infinity is a finite zero, and would hide it
+            return Dense(torch.full_like(self.matrix, torch.nan))
         found = dense.resolvent(self.matrix, alpha)
         return Dense(torch.linalg.inv((1 + alpha) * self._identity() - alpha * self.matrix) if found is None else found)
 
     def margin(self) -> Tensor:
-        """m, the smallest eigenvalue of the symmetric part of I − W; a scalar."""
-        return torch.linalg.eigvalsh(self._identity() - (self.matrix + self.matrix.mT) / 2)[0]
+        """m, the smallest eigenvalue of the symmetric part of I − W; a scalar, NaN where W is not finite."""
+        symmetric = self._identity() - (self.matrix + self.matrix.mT) / 2
+        if not bool(symmetric.isfinite().all()):  # LAPACK would speak of convergence
+            return symmetric.new_tensor(torch.nan)
+        return torch.linalg.eigvalsh(symmetric)[0]
 
     def norm(self) -> Tensor:
         """‖W‖₂, a scalar."""
