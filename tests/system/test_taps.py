@@ -54,6 +54,11 @@ def test_blocks_act_on_stacked_channels() -> None:
     assert torch.allclose(found, torch.cat([applied(A, z[:2]), applied(B, z[:2]) + applied(C, z[2:])]), atol=1e-13)
 
 
+def test_it_prints_as_one_line() -> None:
+    lfr = ConvLFR(Taps({(0, 0): random(0, 3, 3)}), Taps({(0, 0): random(1, 3, 2)}), random(2, 3), (4, 5))
+    assert repr(lfr) == "ConvLFR(n=3 and k=2 per cell, grid=(4, 5), border=0, activation=relu, float64)"
+
+
 def test_the_digest_sees_every_part() -> None:
     W, U, b = Taps.of(random(0, 2, 2, 3, 3)), Taps.of(random(1, 2, 1, 3, 3)), random(2, 2)
     net = ConvLFR(W, U, b, (4, 5))

@@ -169,6 +169,12 @@ class ConvLFR:
                 f"taps reach {reach} cells, over a border of {self.border}; it takes half the reach or more."
             )
 
+    def __repr__(self) -> str:
+        return (
+            f"ConvLFR(n={len(self.b)} and k={self.U.shape[1]} per cell, grid={self.grid}, border={self.border}, "
+            f"activation={self.activation.name[:40]}, {str(self.b.dtype).removeprefix('torch.')})"
+        )
+
     @property
     def nv(self) -> int:
         """Neurons, the border included."""
