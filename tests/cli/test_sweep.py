@@ -30,6 +30,28 @@ def records():
     return pairs
 
 
+@pytest.mark.parametrize(
+    "options", [["--learning-rate", "-1"], ["--learning-rate", "1e-3,nan"], ["--activation", "tanh,foo"]], ids=str
+)
+def test_what_no_trial_can_take_is_refused_before_any_starts(eqnets, tmp_path, monkeypatch, options):
+    def never(*_, **__):
+        raise AssertionError("trials started")
+
+    monkeypatch.setattr("eqnets.cli.sweep._run", never)
+    rng = np.random.default_rng(0)
+    np.savetxt(tmp_path / "a.csv", rng.random((200, 2)), delimiter=",", header="force,acc", comments="")
+    words = ["sweep", tmp_path / "a.csv", "--u", "force", "--y", "acc", "--dt", 0.1, "-o", tmp_path / "s"]
+    eqnets(*words, *options).refused(options[1].split(",")[-1])
+    with pytest.raises(InputError, match="learning_rate|no activation"):
+        name = options[0].strip("-").replace("-", "_")
+        value = options[1].split(",")[-1]
+        eq.identify(
+            [(rng.random((90, 1)), rng.random((90, 1)))],
+            dt=1.0,
+            **{name: value if name == "activation" else float(value)},
+        )
+
+
 def test_a_grid_has_every_combination_once():
     claims = [("contracting", eq.Contracting()), ("lipschitz:9", eq.Lipschitz(9.0))]
     found = sweep.grid(["ren", "gru"], claims, nx=[1, 2], nv=[3], activations=["tanh", "relu"], seeds=2)

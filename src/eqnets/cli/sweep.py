@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import sys
 import tempfile
 import time
@@ -97,9 +98,13 @@ def _whole(lists: list[str] | None, flag: str, least: int) -> list[int | None]:
 
 def _real(lists: list[str] | None, flag: str) -> list[float | None]:
     try:
-        return [float(word) for word in common.names(lists)] or [None]
+        found = [float(word) for word in common.names(lists)]
     except ValueError as error:
         raise InputError(f"{flag} takes numbers, such as 1e-3 ({error}).") from error
+    for value in found:
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(f"{flag} takes numbers above 0, such as 1e-3, not {value:g}.")
+    return [*found] or [None]
 
 
 def _run(

@@ -135,6 +135,8 @@ def identify(
             raise InputError(f"{name} must be a whole number of at least {least}{words}; got {value!r}.")
     if not (minutes > 0 and math.isfinite(minutes)):
         raise InputError(f"minutes must be a positive number; got {minutes!r}.")
+    if learning_rate is not None and not (learning_rate > 0 and math.isfinite(learning_rate)):
+        raise InputError(f"learning_rate must be a positive number, such as 1e-3; got {learning_rate!r}.")
     if integrator not in ("refuse", "ignore"):
         raise InputError(f"integrator is 'refuse' or 'ignore', not {integrator!r}.")
     if not isinstance(data, Data):

@@ -26,6 +26,7 @@ from eqnets.models import (
     lower_gain,
     shrink,
 )
+from eqnets.system import nonlinearity
 from eqnets.system.witness import Supply
 
 
@@ -100,6 +101,8 @@ def settle(
         raise InputError(f"a {kind.title} has no neurons; leave nv out.")
     if activation is not None and not kind.activation:
         raise InputError(f"a {kind.title} has an activation of its own, or none; leave activation out.")
+    if activation is not None:
+        nonlinearity.get(activation)  # one that there is not is refused here
     return guarantee
 
 
