@@ -18,6 +18,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ def main() -> None:
         "rows": results, "fir": fir_rows(data, gammas, 40 if smoke else TAPS),
     }  # fmt: skip
     text = json.dumps(_finite(table), indent=1)
+    text = re.sub(r"\[\n\s+(-?\d[^\[\]{}]*?)\n\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)  # a list, a line
     if options.output:
         options.output.write_text(text + "\n", encoding="utf-8")
     for row in results:

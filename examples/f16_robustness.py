@@ -99,7 +99,9 @@ def accuracy(axes: Any, found: dict[str, Any]) -> None:
         title="Accuracy against robustness",
     )  # fmt: skip
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.3 * (high - low))  # room for the legend, which would lie on the RNN
+    axes.legend(fontsize=7, ncols=2, loc="upper center")
 
 
 def deviations(found: dict[str, Any]) -> dict[str, list[float]]:

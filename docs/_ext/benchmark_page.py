@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,31 @@ def measured(result: dict[str, Any]) -> str:
     return table([f"RMSE, {result['unit']}", *result["tests"], "seeds", "seconds a fit"], rows)
 
 
+def promised(result: dict[str, Any]) -> str:
+    """The F16 table: NRMSE over the promised gain, the median over seeds and the range."""
+    rows = []
+    for kind, gamma in dict.fromkeys(
+        (row["model"], row["gamma"]) for row in result["rows"] if row["model"] != "linear"
+    ):
+        name = kind if gamma is None else str(gamma).replace("inf", "∞")
+        linear = [r for r in result["rows"] if r["model"] == "linear"] if gamma is not None else []
+        fir = result["fir"] if gamma is not None else []
+        network, paper = ([r for r in result[part] if r["model"] == kind] for part in ("rows", "paper"))
+        gain = max(r["observed_gain"] for r in network if r["gamma"] == gamma)
+        rows.append([name, *(percent(found, gamma) for found in (network, linear, fir, paper)), number(gain)])
+    return table(
+        ["promised gain γ", "network, %", "linear (nv = 0), %", "FIR, %", "paper, %", "largest gain found"], rows
+    )
+
+
+def percent(rows: list[dict[str, Any]], gamma: Any) -> str:
+    """The NRMSE of the rows under one promise."""
+    found = [100 * row["nrmse"] for row in rows if row["gamma"] == gamma]
+    if len(found) < 2:
+        return f"{found[0]:.1f}" if found else "–"
+    return f"**{statistics.median(found):.1f}** ({min(found):.1f}–{max(found):.1f})"
+
+
 def rollouts() -> str:
     """Training steps against the peers, on one thread and on two."""
     names, rows = ["eqnets", "eqnets rollout", "LSTM", "tsfast", "JAX rollout", "neural-ssm"], []
@@ -98,6 +124,12 @@ def page() -> str:
         if (RESULTS / "identification" / f"{name}.json").exists():
             parts += [f"### {title}", measured(stored(f"identification/{name}"))]
     parts += [
+        "### F16 under a promised gain",
+        "`python benchmarks/f16_table.py`: the REN paper's protocol (force and voltage → three accelerations, 75 "
+        "states and 150 neurons, 70 epochs), NRMSE over levels 2, 4 and 6; ∞ promises contraction alone, the LSTM and "
+        "the RNN nothing. Every certificate was verified from its file. The last column is the largest gain that an "
+        "attack found. First standardised by a test record, as in the paper, then by the training records.",
+        *(promised(stored(name)) for name in ("f16_table", "f16_table_training")),
         "## Rollouts",
         "`python benchmarks/rollout.py --threads N --sweep`: a training step (free parameters → loss → gradients, "
         "float32), and the rollout alone.",

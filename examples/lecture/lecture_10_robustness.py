@@ -41,8 +41,8 @@ for kind, rows in points(table).items():
 # %%
 # "inf" promises that trajectories forget where they began, and no gain. The FIR model is linear and a least-squares
 # fit: under small promises the network is clearly more accurate, from 60 on the FIR model comes near, which the paper
-# does not show. With one seed a model (the first line above says how many), small differences mean nothing. The crosses
-# are the paper's numbers; whether its protocol is the same was not re-checked.
+# does not show. With few seeds a model (the first line above says how many), small differences mean nothing. The
+# crosses are the paper's numbers; whether its protocol is the same was not re-checked.
 #
 # What the slide calls stability
 # ------------------------------
