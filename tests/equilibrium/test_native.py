@@ -144,3 +144,13 @@ def test_without_a_compiler_torch_does_it(monkeypatch):
     assert point.steps is None
     sol = eq.fixed_point(f, z0, *parts, solver=eq.Anderson(), on_failure="raise")
     torch.testing.assert_close(sol.value, usual, rtol=1e-7, atol=1e-7)
+
+
+def test_a_default_device_elsewhere_does_not_reach_the_c_steps():
+    """What C writes to is made where the state is, whatever torch.set_default_device says."""
+    z0, gain = torch.zeros(2, 3), 0.5
+    with torch.device("meta"):
+        for solver in (eq.Picard(), eq.Anderson(), eq.Broyden(), eq.Auto()):
+            found = eq.fixed_point(lambda z: gain * torch.sin(z) + 1, z0, solver=solver)
+            assert found.value.device.type == found.status.device.type == "cpu"
+            assert found.converged.tolist() == [True, True]

@@ -85,3 +85,15 @@ def test_a_copy_goes_on_alone_from_the_same_state(random_lfr, copied):
     assert not np.array_equal(other.state, stepper.state)
     for mine, one in zip(rest, u[3:], strict=True):
         np.testing.assert_array_equal(other(one), mine)
+
+
+@pytest.mark.parametrize("acyclic", [True, False])
+def test_a_default_device_elsewhere_does_not_reach_the_kernel(random_lfr, acyclic):
+    lfr = random_lfr(9, acyclic=acyclic, scale=0.2)
+    u = torch.randn(1, 4, lfr.nu, generator=torch.Generator().manual_seed(10), dtype=torch.float64)
+    expected = simulate(lfr, u)[0]
+    with torch.device("meta"):
+        found, stepper = simulate(lfr, u)[0], Stepper(lfr)
+        steps = [stepper(one) for one in u[0]]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.stack(steps), expected[0])

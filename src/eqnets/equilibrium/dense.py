@@ -75,7 +75,7 @@ def resolvent(W: Tensor, alpha: float) -> Tensor | None:
     found = _library(W)
     if found is None:
         return None
-    V = torch.empty(W.shape, dtype=W.dtype)
+    V = W.new_empty(W.shape)
     return V if found.resolvent(len(W), alpha, W.data_ptr(), *W.stride(), V.data_ptr()) else None
 
 
@@ -104,7 +104,7 @@ def settle(map: Map, start: Tensor, how: How) -> Result | None:
     bias, argument = map.bias.contiguous(), map.argument(map.enter(start)).contiguous()
     J = map.sigma.J.contiguous() if isinstance(map, Cotangent) else None
     value, residual = torch.empty_like(bias), bias.new_empty(len(bias))
-    steps = torch.empty(len(bias), dtype=torch.int64)
+    steps = bias.new_empty(len(bias), dtype=torch.int64)
     call = _Call(
         start.shape[1], len(start), how.max_steps, adjoint, solver.averaged, along, across,
         alpha, how.tol.rtol, how.tol.atol, kink,

@@ -75,7 +75,7 @@ def residual(steps: Any, z: Tensor, fz: Tensor, rtol: float, atol: float) -> np.
     Returns:
         (batch,), in the dtype of the state.
     """
-    found = torch.empty(len(z), dtype=z.dtype)
+    found = z.new_empty(len(z))
     steps.judge(*z.shape, rtol, atol, z.data_ptr(), fz.data_ptr(), found.data_ptr())
     return found.numpy()
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -155,7 +154,7 @@ def statistics_of(status: Tensor, residual: Tensor, steps: Tensor, batch_dims: i
     Returns:
         The statistics, detached.
     """
-    parts = [torch.as_tensor(t).detach() for t in (status, residual, steps)]
+    parts = [t.detach() for t in (status, residual, steps)]
     if batch_dims == 0:
         parts = [t[0] for t in parts]
     return Statistics(*parts)

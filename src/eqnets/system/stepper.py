@@ -40,7 +40,7 @@ class Stepper:
                 f"a Stepper runs on the CPU in float32 or float64; got {lfr.dtype} on {lfr.device}. Use lfr.to('cpu')."
             )
         self.lfr = lfr.replace(**{name: block.detach().clone() for name, block in lfr.blocks().items()})
-        self._x, self._u, self._y = (torch.zeros(n, dtype=lfr.dtype) for n in (lfr.nx, lfr.nu, lfr.ny))
+        self._x, self._u, self._y = (lfr.A.new_zeros(n) for n in (lfr.nx, lfr.nu, lfr.ny))
         self._numpy_x, self._numpy_u, self._numpy_y = self._x.numpy(), self._u.numpy(), self._y.numpy()
         fast = adjoint.choose(lfr.activation, lfr.dtype, lfr.device) == "c"
         buffers = self._x, self._u, self._y

@@ -66,7 +66,7 @@ def forward(
     u, x0, blocks = u.contiguous(), x0.contiguous(), [block.contiguous() for block in blocks]
     y, x_last = u.new_empty(*u.shape[:2], blocks[8].shape[0]), torch.empty_like(x0)
     code, slope, kind = _kinds(activation, blocks[4].shape[0], x0.dtype)
-    residual, most = u.new_zeros(len(u)), torch.zeros(max(len(u), 1), dtype=torch.int64)
+    residual, most = u.new_zeros(len(u)), u.new_zeros(max(len(u), 1), dtype=torch.int64)
     limit = u.new_full((1,), tolerance)
     parts = _lanes(u, blocks, kind, structure, every)
     arguments = [_pointers(u, x0, y, x_last, Z, code, slope, limit, residual, most)] * len(parts)
@@ -155,8 +155,8 @@ def _kinds(activation: Activation, nv: int, dtype: torch.dtype) -> tuple[Tensor,
     """The code and number of each neuron, and the code of all of them where they can go together."""
     names, numbers, slopes = codes.of(activation, nv)
     together = len(set(zip(numbers, slopes, strict=True))) == 1 and names[0] in _TOGETHER[dtype]
-    code = torch.tensor(numbers, dtype=torch.int32)
-    return code, torch.tensor(slopes, dtype=dtype), numbers[0] if together else _MIXED
+    code = torch.tensor(numbers, dtype=torch.int32, device="cpu")
+    return code, torch.tensor(slopes, dtype=dtype, device="cpu"), numbers[0] if together else _MIXED
 
 
 def _sizes(
