@@ -75,6 +75,19 @@ def test_test_says_where_the_model_extrapolates(eqnets, fitted: Path, measured: 
     assert "torque leaves the range" in eqnets("test", fitted, tmp_path / "loud.csv", *words).out
 
 
+def test_long_channel_names_stand_apart_from_what_follows(eqnets, capsys, fitted: Path, measured: Path, tmp_path: Path):
+    name = "an angle whose name is longer than a column"
+    text = (measured / "other.csv").read_text(encoding="utf-8").replace("out [rad]", f"{name} [rad]")
+    (tmp_path / "long.csv").write_text(text, encoding="utf-8")
+    assert f"  {name}  output" in eqnets("check", tmp_path / "long.csv", "--u", "in", "--y", name, "--dt", DT).out
+    data = eq.read(str(measured / "other.csv"), u=["in"], y=["out"], dt=DT)
+    score = eq.load(fitted).score(data)
+    capsys.readouterr()
+    common.say_scores("title", score, score, [name], ["rad"])
+    _, head, own, linear = capsys.readouterr().out.splitlines()
+    assert own.startswith(f"  {name}  model") and own.index("rad ") == linear.index("rad ") == head.index("unit")
+
+
 def test_test_needs_the_columns(eqnets, fitted: Path, measured: Path) -> None:
     eqnets("test", fitted, measured / "other.csv").refused("torque", "other.csv")
     eqnets("test", fitted, measured / "other.csv", "--u", "in,out", "--y", "out").refused("--u", "torque")

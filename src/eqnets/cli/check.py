@@ -94,8 +94,11 @@ def _say_records(found: Description) -> None:
 
 
 def _say_channels(found: Description) -> None:
-    typer.echo(f"  {'channel':<22}{'role':<8}{'unit':<8}{'min':>12}{'max':>12}{'mean':>12}{'std':>12}  99 % of power")
+    width = max(20, *(len(c.name) for c in found.channels)) + 2
+    typer.echo(
+        f"  {'channel':<{width}}{'role':<8}{'unit':<8}{'min':>12}{'max':>12}{'mean':>12}{'std':>12}  99 % of power"
+    )
     for c in found.channels:
         numbers = "".join(f"{value:>12.5g}" for value in (c.minimum, c.maximum, c.mean, c.std))
         band = "" if c.band is None else f"  below {c.band:.4g} Hz"
-        typer.echo(f"  {c.name:<22}{c.role:<8}{c.unit or '–':<8}{numbers}{band}")
+        typer.echo(f"  {c.name:<{width}}{c.role:<8}{c.unit or '–':<8}{numbers}{band}")

@@ -316,8 +316,9 @@ def say_scores(title: str, own: Score, linear: Score, outputs: list[str], units:
         units: units of the outputs.
     """
     typer.echo(f"{title} (simulation from the inputs; the first {own.n_init} samples set the initial state)")
-    typer.echo(f"  {'output':<22}{'':<14}{'RMSE':>12}  {'unit':<8}{'NRMSE':>9}{'fit %':>9}{'VAF %':>9}")
+    width = max(20, *map(len, outputs)) + 2
+    typer.echo(f"  {'output':<{width}}{'':<14}{'RMSE':>12}  {'unit':<8}{'NRMSE':>9}{'fit %':>9}{'VAF %':>9}")
     for i, (output, unit) in enumerate(zip(outputs, units, strict=True)):
         for label, score in (("model", own), ("linear model", linear)):
             row = f"{score.rmse[i]:>12.5g}  {unit or '–':<8}{score.nrmse[i]:>9.4f}{score.fit_percent[i]:>9.2f}"
-            typer.echo(f"  {output if label == 'model' else '':<22}{label:<14}{row}{score.vaf[i]:>9.2f}")
+            typer.echo(f"  {output if label == 'model' else '':<{width}}{label:<14}{row}{score.vaf[i]:>9.2f}")
