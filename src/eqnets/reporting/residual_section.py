@@ -51,8 +51,8 @@ def residuals(album: Album, of: Channels, measured: Any, runs: Sequence[Run]) ->
     notes = [
         f"What the {which} hold beyond the simulation, {found.n_samples} samples. A simulation error may take its "
         "colour from the sensor and from disturbances: its auto-correlation is no verdict. A relation with the input "
-        "is one, because a better model would explain it; that none is found is no proof of the contrary, because an odd "
-        "nonlinearity (a sine, a saturation on both sides) need not show in these correlations."
+        "is one, because a better model would explain it. That none is found does not say that the model is right: an "
+        "odd nonlinearity (a sine, a saturation on both sides) need not show in these correlations."
     ]
     if len(of.pairs()) > _MOST_PAIRS:
         notes.append(f"The first {_MOST_PAIRS} of {len(of.pairs())} channel pairs are drawn; the verdict rests on all.")
