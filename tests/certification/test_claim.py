@@ -117,3 +117,13 @@ def test_a_rate_close_to_one_is_not_printed_as_one() -> None:
 ])  # fmt: skip
 def test_units_of_quotients(above: str, below: str, unit: str) -> None:
     assert ratio_unit(above, below) == unit
+
+
+def test_scales_in_a_sentence_are_rounded_to_the_side_on_which_it_stays_true() -> None:
+    """‖Δy/s_y‖ ≤ γ‖Δu/s_u‖ says less where s_u is smaller and s_y larger."""
+    labels = Labels(0, 1, 1, 1.0, ("force\nholds",), ("acc",))
+    for size in (1.23456789, 0.98765432109, 1 / 3, 2 / 3):
+        said = Lipschitz(2.0, (size,), (size,)).sentence(labels)
+        assert "force\\nholds: " in said and said.isprintable()
+        s_u, s_y = (float(said.split(f"{name}: ")[1].split(")")[0]) for name in ("nholds", "acc"))
+        assert s_u <= size <= s_y and s_y - s_u < 1e-5 * size

@@ -23,7 +23,7 @@ from eqnets.certification.document import Storage
 from eqnets.certification.enclosure import Array
 from eqnets.certification.exact import Exact, prove_exactly
 from eqnets.certification.inequality import Rows, storage, supply, supply_of
-from eqnets.certification.labels import Labels, down
+from eqnets.certification.labels import Labels, down, printable
 from eqnets.certification.lure import Numbers
 from eqnets.certification.patterns import least_supply
 from eqnets.certification.point_certificate import SectorCertificate
@@ -133,4 +133,4 @@ def _linearised(rows: Rows, gains: Array, claim: Dissipative, labels: Labels) ->
 
 
 def _channels(names: list[str], units: tuple[str, ...] | None) -> str:
-    return ", ".join(f"{name} [{unit}]" for name, unit in zip(names, units or ("",) * len(names), strict=True))
+    return ", ".join(f"{name} [{printable(unit)}]" for name, unit in zip(names, units or ("",) * len(names), strict=True))

@@ -234,8 +234,8 @@ class Lipschitz:
         del rate
         u_scale, y_scale = self.scales(labels)
         physical = any(labels.u_units or ()) or any(labels.y_units or ())
-        scaled = f"S_u = diag({channels_in_words(labels.inputs(), u_scale, labels.u_units)}) and S_y = diag("
-        scaled += f"{channels_in_words(labels.outputs(), y_scale, labels.y_units)})"
+        scaled = f"S_u = diag({channels_in_words(labels.inputs(), u_scale, labels.u_units, down)}) and S_y = diag("
+        scaled += f"{channels_in_words(labels.outputs(), y_scale, labels.y_units, up)})"
         pairs = self.pair_gains(labels)
         shown = "; ".join(f"{p.output} from {p.input}: {up(p.gain)} {p.unit}".strip() for p in pairs[:12])
         if len(pairs) > 12:

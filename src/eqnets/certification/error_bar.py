@@ -118,7 +118,8 @@ class ErrorBar:
         error, read = ("‖ỹ − y*‖", " + rounding of ỹ") if self.reads else ("‖V(w̃ − w*)‖", "")
         if scale:
             error = "‖S_y⁻¹(ỹ − y*)‖" if self.reads else "‖S_y⁻¹V(w̃ − w*)‖"
-            named = channels_in_words(labels.outputs(), scale, labels.y_units) if self.reads else str(scale)[1:-1]
+            named = str(scale)[1:-1]
+            named = channels_in_words(labels.outputs(), scale, labels.y_units, up) if self.reads else named
             read += f", with S_y = diag({named}),"
         each = f"{epsilon.numel()} samples" if labels.nx == 0 else f"{epsilon.numel()} steps from their computed states"
         begins = "" if labels.nx == 0 else ", from the state that it is in,"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
@@ -40,11 +41,11 @@ class Labels:
 
     def inputs(self) -> list[str]:
         """The inputs' names; u1, u2, … where none were given."""
-        return list(self.u_names) if self.u_names else [f"u{i + 1}" for i in range(self.nu)]
+        return list(map(printable, self.u_names)) if self.u_names else [f"u{i + 1}" for i in range(self.nu)]
 
     def outputs(self) -> list[str]:
         """The outputs' names; y1, y2, … where none were given."""
-        return list(self.y_names) if self.y_names else [f"y{i + 1}" for i in range(self.ny)]
+        return list(map(printable, self.y_names)) if self.y_names else [f"y{i + 1}" for i in range(self.ny)]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class PairGain:
     input: str
     gain: float
     unit: str
+
+
+def printable(words: str) -> str:
+    """What somebody wrote, in one line: control characters as escapes, so that a name cannot end a sentence."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)
 
 
 LABEL_KEYS = ("u_names", "y_names", "u_units", "y_units")
@@ -102,12 +108,25 @@ def _rounded(value: float, digits: int, rounding: str) -> str:
 
 def ratio_unit(above: str, below: str) -> str:
     """The unit of a quotient, with parentheses where a unit is itself composed; "1" stands for none."""
-    above, below = above.strip() or "1", below.strip() or "1"
+    above, below = (printable(unit).strip() or "1" for unit in (above, below))
     wrap = [f"({unit})" if any(mark in unit for mark in "/·* ") else unit for unit in (above, below)]
     return above if below == "1" else f"{wrap[0]}/{wrap[1]}"
 
 
-def channels_in_words(names: list[str], scale: tuple[float, ...], units: tuple[str, ...] | None) -> str:
-    """Each channel with its scale and unit, e.g. `force: 5 N`."""
+def channels_in_words(
+    names: list[str], scale: tuple[float, ...], units: tuple[str, ...] | None, rounded: Callable[[float], str]
+) -> str:
+    """Each channel with its scale and unit, e.g. `force: 5 N`.
+
+    Args:
+        names: of the channels.
+        scale: one size each.
+        units: of the channels, or None.
+        rounded: `down` for inputs, `up` for outputs: a bound on Δy/s_y by Δu/s_u stays one.
+
+    Returns:
+        In one line.
+    """
     units = units or ("",) * len(names)
-    return ", ".join(f"{n}: {s:.6g} {u}".strip() for n, s, u in zip(names, scale, units, strict=True))
+    shown = zip(names, scale, map(printable, units), strict=True)
+    return ", ".join(f"{name}: {rounded(size)} {unit}".strip() for name, size, unit in shown)
