@@ -35,6 +35,14 @@ def test_sizes_that_cannot_be_are_refused(options: dict) -> None:
             cls(**sizes)
 
 
+@pytest.mark.parametrize(
+    "x0", [[0.0, 0.0], torch.zeros(3, 2), torch.zeros(4, 2, dtype=torch.float64)], ids=["list", "batch", "dtype"]
+)
+def test_a_start_that_does_not_fit_is_refused(x0: object) -> None:
+    with pytest.raises(InputError, match="x0 must be a tensor"):
+        eq.GRU(1, 2, 1)(torch.zeros(4, 5, 1), x0)
+
+
 def test_a_free_ren_is_the_lfr_that_it_is_given() -> None:
     g = torch.Generator().manual_seed(0)
     lfr = eq.ContractingREN(2, 3, 4, 2, activation="tanh", generator=g, dtype=torch.float64, dt=0.1).explicit().detach()

@@ -155,7 +155,7 @@ def test_an_ill_posed_model_is_refused_in_words():
         ({"u": torch.zeros(5, 2, dtype=torch.float64)}, "batch, time, nu=2"),
         ({"u": torch.zeros(1, 5, 3, dtype=torch.float64)}, "batch, time, nu=2"),
         ({"u": torch.zeros(1, 5, 2)}, "convert one"),
-        ({"x0": torch.zeros(2, 3, dtype=torch.float64)}, r"x0 must be \(batch=1, nx=3\)"),
+        ({"x0": torch.zeros(2, 3, dtype=torch.float64)}, r"x0 must be a tensor \(batch=1, nx=3\)"),
         ({"x0": [0.0, 0.0, 0.0]}, "x0 must be a tensor .* list"),
         (
             {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eqnets.errors import InputError
+from eqnets.system.simulate import initial_state
 
 
 class BlackBox(nn.Module):
@@ -51,13 +52,7 @@ class BlackBox(nn.Module):
         if not isinstance(u, Tensor) or not u.is_floating_point() or u.ndim != 3 or u.shape[2] != self.nu:
             got = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
             raise InputError(f"u must be a floating-point tensor (batch, time, nu={self.nu}); got {got}.")
-        x = u.new_zeros(u.shape[0], self.nx) if x0 is None else x0
-        x = x.expand(u.shape[0], self.nx) if x.shape == (self.nx,) else x
-        if x.shape != (u.shape[0], self.nx) or x.dtype != u.dtype:
-            raise InputError(
-                f"x0 must be (batch={u.shape[0]}, nx={self.nx}) or ({self.nx},) in {u.dtype}; got {tuple(x.shape)} in "
-                f"{x.dtype}."
-            )
+        x = initial_state(x0, u, self.nx)
         if u.shape[1] == 0:
             return u.new_zeros(u.shape[0], 0, self.ny), x
         return self._roll(u, x)

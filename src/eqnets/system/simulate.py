@@ -155,19 +155,30 @@ def _check(lfr: LFR, u: Tensor, x0: Tensor | None, method: str, atol: float) -> 
         )
     if u.dtype not in (torch.float32, torch.float64):
         raise InputError(f"a rollout computes in float32 or float64; got {u.dtype}. Use u.float() and lfr.to(u).")
+    return initial_state(x0, u, lfr.nx)
+
+
+def initial_state(x0: Tensor | None, u: Tensor, nx: int) -> Tensor:
+    """Where a rollout starts, checked.
+
+    Args:
+        x0: (batch, nx), (nx,) for all, or None for zero.
+        u: the input, (batch, time, nu).
+        nx: the number of states.
+
+    Returns:
+        (batch, nx).
+
+    Raises:
+        InputError: another type, shape or dtype.
+    """
     if x0 is None:
-        return u.new_zeros(u.shape[0], lfr.nx)
-    if not isinstance(x0, Tensor):
-        raise InputError(
-            f"x0 must be a tensor (batch={u.shape[0]}, nx={lfr.nx}) or ({lfr.nx},); got {type(x0).__name__}."
-        )
-    if x0.shape == (lfr.nx,):
-        x0 = x0.expand(u.shape[0], lfr.nx)
-    if x0.shape != (u.shape[0], lfr.nx) or x0.dtype != u.dtype:
-        raise InputError(
-            f"x0 must be (batch={u.shape[0]}, nx={lfr.nx}) or ({lfr.nx},) in {u.dtype}; got {tuple(x0.shape)} in {x0.dtype}."  # noqa: E501
-        )
-    return x0
+        return u.new_zeros(u.shape[0], nx)
+    x = x0.expand(u.shape[0], nx) if isinstance(x0, Tensor) and x0.shape == (nx,) else x0
+    if not isinstance(x, Tensor) or x.shape != (u.shape[0], nx) or x.dtype != u.dtype:
+        got = f"{tuple(x0.shape)} in {x0.dtype}" if isinstance(x0, Tensor) else type(x0).__name__
+        raise InputError(f"x0 must be a tensor (batch={u.shape[0]}, nx={nx}) or ({nx},) in {u.dtype}; got {got}.")
+    return x
 
 
 def linearise(lfr: LFR, x: Tensor | None = None, u: Tensor | None = None) -> LTI:
