@@ -133,4 +133,6 @@ def _linearised(rows: Rows, gains: Array, claim: Dissipative, labels: Labels) ->
 
 
 def _channels(names: list[str], units: tuple[str, ...] | None) -> str:
-    return ", ".join(f"{name} [{printable(unit)}]" for name, unit in zip(names, units or ("",) * len(names), strict=True))
+    return ", ".join(
+        f"{name} [{printable(unit)}]" for name, unit in zip(names, units or ("",) * len(names), strict=True)
+    )
