@@ -1,6 +1,6 @@
 """The C rollout, built where a compiler is found (`eqnets.native`).
 
-Why C beside numba: a rollout and its gradients take 4.7 times less at 75 states, 150 neurons, batch 4; 7 times less at
+Why C beside numba: a rollout and its gradients take 5.6 times less at 75 states, 150 neurons, batch 4; 10 times less at
 20, 40, 32; 2.3 times less at 10, 20, 4 (`benchmarks/rollout.py`). It compiles in two seconds per dtype. Without it the
 next kernel runs: numba's, which needs the extra `fast` and no compiler, or torch's.
 """
