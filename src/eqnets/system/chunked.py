@@ -57,7 +57,8 @@ def rollout(
         )
     if bool((witness.Lambda < 0).any()):
         raise InputError("a witness needs Lambda >= 0; this one has a negative multiplier and proves nothing.")
-    rate = witness.rate(lfr)
+    exact = lfr.detach().to("cpu", torch.float64)
+    rate = witness.rate(exact)
     if not rate < 1:
         raise InputError(
             f"method='chunked' needs a proved rate below 1, but this witness proves {rate:.6g}: nothing says how fast "
@@ -67,7 +68,7 @@ def rollout(
     if not batch:
         return *run(u, x0), u.new_zeros(0)
     root = torch.linalg.cholesky(witness.P.detach().to("cpu", torch.float64)).to(u.device)
-    gain = output_gain(lfr, witness)
+    gain = output_gain(exact, witness)
     wanted = -(-_LANES * torch.get_num_threads() // batch) if u.device.type == "cpu" else time
     with torch.no_grad():
         states = _states(lfr, run, u[:, :_PILOT], x0)
@@ -78,6 +79,7 @@ def rollout(
         parts = min(wanted, (time - overlap) // max(overlap, 1)) if overlap else 1
         if parts < 2 or not math.isfinite(error):
             break
+        overlap += (time - overlap) % parts  # the parts are alike, and nothing is left over
         y, x_last, bound, rounding = _chunks(run, u, x0, overlap, parts, rate, root)
         error = gain * float(bound.max())
         if error <= atol + gain * float(rounding.max()):
@@ -99,27 +101,26 @@ def _chunks(
     """One pass; returns y, the last state, the bound on |x − x̂|_P over all parts, and how exactly that was measured."""
     batch, time = u.shape[:2]
     length = (time - overlap) // parts
-    pieces = u[:, : overlap + parts * length].unfold(1, overlap + length, length).transpose(2, 3).flatten(0, 1)
+    pieces = u.unfold(1, overlap + length, length).transpose(2, 3).flatten(0, 1)
     starts = torch.cat([x0[:, None], x0.new_zeros(batch, parts - 1, x0.shape[1])], 1).flatten(0, 1)
     y_first, begins = run(pieces[:, :overlap], starts)
     y_parts, ends = run(pieces[:, overlap:], begins)
     y_first = y_first.unflatten(0, (batch, parts))[:, 0]
     y_parts = y_parts.unflatten(0, (batch, parts)).flatten(1, 2)
     begins, ends = (x.unflatten(0, (batch, parts)) for x in (begins, ends))
-    y_rest, x_last = run(u[:, overlap + parts * length :], ends[:, -1])
     measured = _norm((ends[:, :-1] - begins[:, 1:]).detach(), root)
     error = bound = torch.zeros(batch, dtype=torch.float64, device=u.device)
     for gap in measured.unbind(1):
         error = gap + rate**length * error
         bound = torch.maximum(bound, error)
     rounding = torch.finfo(u.dtype).eps / 2 * _norm(ends.detach(), root).amax(1)
-    return torch.cat([y_first, y_parts, y_rest], 1), x_last, bound, rounding
+    return torch.cat([y_first, y_parts], 1), ends[:, -1], bound, rounding
 
 
 def _states(lfr: LFR, run: Run, u: Tensor, x0: Tensor) -> Tensor:
     """Some states along the start of the record, (·, nx): how large states are, for a first choice of the overlap."""
     found = [x0]
-    for piece in u.split(max(1, u.shape[1] // 4), 1):
+    for piece in u.split(max(1, u.shape[1] // 2), 1):
         found.append(run(piece, found[-1])[1])
     return torch.cat(found)
 
@@ -157,7 +158,7 @@ def output_gain(lfr: LFR, witness: Witness) -> float:
     Pi = (Ew - low[:, None] * Lz).mT @ (Lambda[:, None] * (Ew - high[:, None] * Lz))
     Pi = Pi + Pi.mT
     root = torch.linalg.cholesky(P)
-    size = float(torch.linalg.matrix_norm(lfr.D21, 2)) ** 2 if lfr.nv else 0.0
+    size = float(lfr.D21.square().sum())
     least = float(torch.linalg.eigvalsh(Pi[n:, n:])[0]) if lfr.nv else 1.0
     scale = max(size, torch.finfo(torch.float64).tiny) / least if least > 0 else math.nan
     tau = scale * torch.logspace(-3, 4, 8, dtype=torch.float64)[:, None, None]
