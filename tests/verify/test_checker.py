@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.verify.changed import change
 
 import eqnets_verify
 from eqnets.certification import (
@@ -209,12 +210,7 @@ def test_its_slope_lemmas_are_those_of_the_library() -> None:
 ])  # fmt: skip
 def test_whatever_is_changed_is_named(saved, keys, value, words: str) -> None:
     path, lfr = saved
-    document = json.loads(path.read_text(encoding="utf-8"))
-    inner = document
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = value
-    path.write_text(json.dumps(document), encoding="utf-8")
+    change(path, *keys, to=value)
     with pytest.raises(eqnets_verify.Rejected, match=words):
         eqnets_verify.verify(path)
     if keys[0] != "weights":  # the library is given the system itself

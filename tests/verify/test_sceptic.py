@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from tests.verify.changed import change
 
 import eqnets as eq
 import eqnets_verify
@@ -29,15 +30,6 @@ def _small(**labels) -> eq.LFR:
 def saved(tmp_path: Path) -> Path:
     eq.certify(eq.Lipschitz(9.0), _small()).save(tmp_path / "a.cert.json")
     return tmp_path / "a.cert.json"
-
-
-def _change(path: Path, *keys, to) -> None:
-    document = json.loads(path.read_text(encoding="utf-8"))
-    inner = document
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = to
-    path.write_text(json.dumps(document), encoding="utf-8")
 
 
 @pytest.mark.parametrize("words", [
@@ -57,7 +49,7 @@ def test_what_the_author_of_a_model_calls_things_is_quoted(words: str, tmp_path:
     ("proof", "P", "bits"), ("proof", "P", "scale", 0), ("proof", "P", "L", 0, 0),
 ])  # fmt: skip
 def test_what_is_no_number_is_rejected(saved: Path, keys, number: float) -> None:
-    _change(saved, *keys, to=[number] if keys[-1] == "u_scale" else number)
+    change(saved, *keys, to=[number] if keys[-1] == "u_scale" else number)
     with pytest.raises(eqnets_verify.Rejected, match="expected kind"):
         eqnets_verify.verify(saved)
 
@@ -85,7 +77,7 @@ def test_a_certificate_of_another_activation_or_sample_time_is_not_one_of_this_m
     (("labels", "u_names"), ["\ud800"]), (("claim", "kind"), "a\nholds: x"), (("a\nholds: x",), 1), (("dt",), 1e308),
 ])  # fmt: skip
 def test_a_name_that_nothing_takes_is_one_line_of_refusal(saved: Path, keys, to, capsys) -> None:
-    _change(saved, *keys, to=to)
+    change(saved, *keys, to=to)
     assert main([str(saved)]) in (1, 2)
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "Traceback" not in said.err
@@ -120,7 +112,7 @@ def test_many_inputs_that_hold_no_number_cost_no_time(saved: Path, inputs: int, 
 @pytest.mark.parametrize("damage", ["before", "beyond", "three dimensions", "huge", "negative"])
 def test_a_block_lies_within_its_file(saved: Path, damage: str) -> None:
     weights = saved.parent / "a.safetensors"
-    _change(saved, "weights", to=None)
+    change(saved, "weights", to=None)
     data = weights.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])

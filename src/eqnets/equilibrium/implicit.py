@@ -130,7 +130,7 @@ def attach(system: System, value: Tensor, z0: Tensor | None = None) -> Tensor:
     """
     system.evaluate(value)
     probe = None
-    if forward_ad._current_level >= 0:  # a dual f(z, θ) at the plain z carries the tangents of all that f uses
+    if levels.forward_mode():  # a dual f(z, θ) at the plain z carries the tangents of all that f uses
         probe = system.function(value.detach(), *system.inputs)
     return _Node.apply(system, value.detach(), probe, z0, len(system.inputs), *system.inputs, *system.captured)
 
@@ -317,4 +317,4 @@ def has_tangent(t: Tensor) -> bool:
     Returns:
         Whether it does.
     """
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(t).tangent is not None
+    return levels.forward_mode() and forward_ad.unpack_dual(t).tangent is not None

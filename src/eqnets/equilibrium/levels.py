@@ -130,10 +130,7 @@ def plain(t: Tensor) -> Tensor:
     Returns:
         A plain one of its shape.
     """
-    while _functorch.is_functorch_wrapped_tensor(t):
-        inner = _functorch.get_unwrapped(t)
-        t = inner.select(_functorch.maybe_get_bdim(t), 0) if _functorch.is_batchedtensor(t) else inner
-    return t.detach()
+    return _bare(t, lambda inner, dim: inner.select(dim, 0))
 
 
 def all_values(t: Tensor) -> Tensor:
@@ -145,9 +142,14 @@ def all_values(t: Tensor) -> Tensor:
     Returns:
         A plain one: its shape, behind one dimension for each vmap.
     """
+    return _bare(t, lambda inner, dim: inner.movedim(dim, 0))
+
+
+def _bare(t: Tensor, taken: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """A tensor without its wrappers; `taken` says what becomes of a dimension that is mapped over."""
     while _functorch.is_functorch_wrapped_tensor(t):
         inner = _functorch.get_unwrapped(t)
-        t = inner.movedim(_functorch.maybe_get_bdim(t), 0) if _functorch.is_batchedtensor(t) else inner
+        t = taken(inner, _functorch.maybe_get_bdim(t)) if _functorch.is_batchedtensor(t) else inner
     return t.detach()
 
 
@@ -165,7 +167,7 @@ def differentiable(t: Tensor) -> bool:
             return True
         if _functorch.is_batchedtensor(t):  # torch does not ask one for its tangent
             return True
-        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(t).tangent is not None:
+        if forward_mode() and forward_ad.unpack_dual(t).tangent is not None:
             return True
         if not _functorch.is_functorch_wrapped_tensor(t):
             return False
